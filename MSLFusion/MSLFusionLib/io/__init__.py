@@ -1,0 +1,1 @@
+"""Files: volumes, sensor data, checkpoints, run records."""

@@ -1,0 +1,1 @@
+"""The networks, each a small file: they know tensors, not files or Slicer."""

@@ -1,0 +1,1 @@
+"""A generated head: CT, T1, T2, PET and labels of one random anatomy."""

@@ -1,0 +1,1 @@
+"""The only folder that imports slicer: MRML nodes to and from the library."""

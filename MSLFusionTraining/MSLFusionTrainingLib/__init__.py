@@ -1,0 +1,1 @@
+"""Training of the MSLFusion networks: data, losses, trainer and experiments."""
