@@ -1,0 +1,159 @@
+"""Building blocks shared by the networks: convolutions, conditional normalisation, transformer."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ChannelNorm(nn.Module):
+    """Layer normalisation over the channels of each pixel: no spatial statistics, so crops equal whole slices."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same shape."""
+        mean = x.mean(1, keepdim=True)
+        variance = (x - mean).square().mean(1, keepdim=True)
+        x = (x - mean) * torch.rsqrt(variance + 1e-5)
+        return x * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "instance": nn.InstanceNorm2d,
+    "batch": nn.BatchNorm2d,
+    "channel": ChannelNorm,
+    "none": lambda channels: nn.Identity(),
+}
+
+
+class ConvBlock(nn.Sequential):
+    """Reflection-padded convolution, normalisation, optional ReLU."""
+
+    def __init__(
+        self, cin: int, cout: int, kernel: int, stride: int = 1, *, norm: str = "instance", relu: bool = True
+    ) -> None:
+        padding = (kernel - 1) // 2
+        layers: list[nn.Module] = [
+            nn.Conv2d(cin, cout, kernel, stride, padding, padding_mode="reflect"),
+            NORMS[norm](cout),
+        ]
+        if relu:
+            layers.append(nn.ReLU(inplace=True))
+        super().__init__(*layers)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 ConvBlocks with a shortcut and no activation after the sum."""
+
+    def __init__(self, channels: int, norm: str = "instance") -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            ConvBlock(channels, channels, 3, norm=norm),
+            ConvBlock(channels, channels, 3, norm=norm, relu=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same shape."""
+        return x + self.body(x)
+
+
+class ConditionalInstanceNorm(nn.Module):
+    """CIN(x; s) = gamma(s) (x - mean(x)) / std(x) + beta(s), equation 11, with s = f_s(lambda).
+
+    The statistics are those of each image and channel over the whole slice; gamma and beta follow lambda pixel by
+    pixel when it is a map. gamma, beta and f_s are linear, so the embedding f_s is folded into one affine map of
+    lambda before it meets the pixels: no (256, H, W) tensor is ever made.
+
+    relu: gamma and beta are cut at zero, as the authors' code does. unbiased: variance with n - 1.
+    """
+
+    def __init__(self, channels: int, embedding: int, *, relu: bool = False, unbiased: bool = False) -> None:
+        super().__init__()
+        self.gamma = nn.Linear(embedding, channels)
+        self.beta = nn.Linear(embedding, channels)
+        self.relu = relu
+        self.unbiased = unbiased
+        if not relu:
+            nn.init.normal_(self.gamma.weight, std=0.02)
+            nn.init.ones_(self.gamma.bias)
+            nn.init.normal_(self.beta.weight, std=0.02)
+            nn.init.zeros_(self.beta.bias)
+
+    def forward(self, x: Tensor, lam: Tensor, embed: nn.Linear) -> Tensor:
+        """x (N, C, H, W); lam (N, K, 1, 1) or (N, K, H, W); embed: f_s, Linear(K, embedding)."""
+        gamma, beta = self._modulation(self.gamma, lam, embed), self._modulation(self.beta, lam, embed)
+        eps = 1e-5
+        if self.unbiased:
+            # F.instance_norm divides by n; this is the same norm with n - 1.
+            n = x.shape[-1] * x.shape[-2]
+            k = (n - 1) / n
+            x = F.instance_norm(x, eps=eps * k) * k**0.5
+        else:
+            x = F.instance_norm(x, eps=eps)
+        return x * gamma + beta
+
+    def _modulation(self, linear: nn.Linear, lam: Tensor, embed: nn.Linear) -> Tensor:
+        weight = linear.weight @ embed.weight
+        bias = linear.weight @ embed.bias + linear.bias
+        out = F.conv2d(lam, weight[:, :, None, None].to(lam.dtype), bias.to(lam.dtype))
+        return F.relu(out) if self.relu else out
+
+
+class InstanceNormAffine(nn.Module):
+    """Instance normalisation with a learned scale, started near zero as in the published decoder."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.randn(channels) * 0.02)
+        self.shift = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> the same shape."""
+        return F.instance_norm(x, weight=self.scale, bias=self.shift)
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; keys that are masked get exactly zero weight."""
+
+    def __init__(self, dim: int, heads: int, head_dim: int, dropout: float) -> None:
+        super().__init__()
+        inner = heads * head_dim
+        self.heads = heads
+        self.dropout = dropout
+        self.qkv = nn.Linear(dim, 3 * inner, bias=False)
+        self.out = nn.Linear(inner, dim)
+
+    def forward(self, x: Tensor, keys: Tensor | None) -> Tensor:
+        """x (N, L, D); keys: (N, L) bool, True where a token may be attended to."""
+        n, length, _ = x.shape
+        q, k, v = self.qkv(x).reshape(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mask = None if keys is None else keys[:, None, None, :]
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0)
+        return F.dropout(self.out(out.transpose(1, 2).reshape(n, length, -1)), self.dropout, self.training)
+
+
+class TransformerLayer(nn.Module):
+    """Pre-norm attention and MLP, each with a shortcut."""
+
+    def __init__(self, dim: int, heads: int, head_dim: int, mlp_dim: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim)
+        self.attention = Attention(dim, heads, head_dim, dropout)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = nn.Sequential(
+            nn.Linear(dim, mlp_dim),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(mlp_dim, dim),
+            nn.Dropout(dropout),
+        )
+
+    def forward(self, x: Tensor, keys: Tensor | None) -> Tensor:
+        """x (N, L, D); keys as in Attention."""
+        x = x + self.attention(self.norm1(x), keys)
+        return x + self.mlp(self.norm2(x))

@@ -1,0 +1,22 @@
+"""Networks by architecture name, as written in a checkpoint's card."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from MSLFusionLib.errors import InputError
+from MSLFusionLib.nets.msl import MSL, MSLConfig
+
+_BUILDERS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
+    "msl": lambda config: MSL(MSLConfig.from_dict(config)),
+}
+
+ARCHITECTURES = tuple(_BUILDERS)
+
+
+def build(architecture: str, config: dict[str, Any]) -> nn.Module:
+    """A freshly initialised network; InputError for an unknown architecture or setting."""
+    if architecture not in _BUILDERS:
+        raise InputError(f"The architecture '{architecture}' is unknown: use one of {', '.join(ARCHITECTURES)}.")
+    return _BUILDERS[architecture](config)
