@@ -1,0 +1,134 @@
+"""How close two images are: MAE, PSNR, SSIM, mutual information. NumPy arrays of any number of axes.
+
+Every function compares all elements, or those where the optional bool `mask` (same shape) is True, computes in
+float64 and raises InputError when shapes differ or nothing is left to compare.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from MSLFusionLib.errors import InputError
+
+Array = np.ndarray[Any, Any]
+
+SSIM_SIGMA = 1.5
+SSIM_TRUNCATE = 3.5
+SSIM_RADIUS = int(SSIM_TRUNCATE * SSIM_SIGMA + 0.5)
+
+
+def mae(a: Array, b: Array, mask: Array | None = None) -> float:
+    """Mean absolute error, in the unit of the images."""
+    first, second = _selected(a, b, mask)
+    return float(np.abs(first - second).mean())
+
+
+def psnr(a: Array, b: Array, data_range: float = 1.0, mask: Array | None = None) -> float:
+    """Peak signal-to-noise ratio in dB, 10 log10(data_range^2 / MSE); infinite for equal images."""
+    first, second = _selected(a, b, mask)
+    error = float(np.square(first - second).mean())
+    return math.inf if error == 0.0 else 10.0 * math.log10(data_range**2 / error)
+
+
+def ssim(
+    a: Array,
+    b: Array,
+    data_range: float = 1.0,
+    mask: Array | None = None,
+    slice_axis: int | None = None,
+) -> float:
+    """Mean structural similarity (Wang et al., IEEE TIP 13:600, 2004) over the array's axes.
+
+    Gaussian weights of sigma 1.5 cut at 3.5 sigma, K1 = 0.01, K2 = 0.03, population covariance; the border of 5
+    elements that has no full window is left out. Equal to scikit-image's structural_similarity with
+    gaussian_weights=True, use_sample_covariance=False. With `slice_axis` the windows lie in the slices across
+    that axis (a volume's 2-D SSIM) and the mean runs over all slices.
+    """
+    _check(a, b, mask)
+    first, second = np.asarray(a), np.asarray(b)
+    if slice_axis is None:
+        total, count = _ssim_sum(first, second, data_range, mask)
+    else:
+        total, count = 0.0, 0
+        for index in range(first.shape[slice_axis]):
+            inside = None if mask is None else np.take(mask, index, slice_axis)
+            part, elements = _ssim_sum(
+                np.take(first, index, slice_axis), np.take(second, index, slice_axis), data_range, inside
+            )
+            total, count = total + part, count + elements
+    if count == 0:
+        raise InputError("SSIM has nothing to compare: the images or their mask are smaller than its window.")
+    return total / count
+
+
+def mutual_information(
+    a: Array,
+    b: Array,
+    bins: int = 256,
+    base: float = math.e,
+    mask: Array | None = None,
+    limits: tuple[float, float] | None = None,
+) -> float:
+    """Mutual information I(a; b) = H(a) + H(b) - H(a, b) of the joint histogram, in units of log `base`.
+
+    `bins` equal bins per image between `limits`, or between each image's own smallest and largest value.
+    At least 0; 0 when one image is constant.
+    """
+    first, second = _selected(a, b, mask)
+    ranges = [limits or (float(values.min()), float(values.max())) for values in (first, second)]
+    indices = [_binned(values, bins, *edges) for values, edges in zip((first, second), ranges, strict=True)]
+    joint = np.bincount(indices[0] * bins + indices[1], minlength=bins * bins).reshape(bins, bins)
+    information = _entropy(joint.sum(axis=0)) + _entropy(joint.sum(axis=1)) - _entropy(joint)
+    return max(0.0, information) / math.log(base)
+
+
+def _binned(values: Array, bins: int, low: float, high: float) -> Array:
+    if not high > low:
+        return np.zeros(values.shape, dtype=np.int64)
+    return np.clip((values - low) * (bins / (high - low)), 0, bins - 1).astype(np.int64)
+
+
+def _entropy(counts: Array) -> float:
+    shares = counts[counts > 0] / counts.sum()
+    return float(-(shares * np.log(shares)).sum())
+
+
+def _ssim_sum(a: Array, b: Array, data_range: float, mask: Array | None) -> tuple[float, int]:
+    """Sum and number of the local SSIM values that count."""
+    if min(a.shape) <= 2 * SSIM_RADIUS:
+        return 0.0, 0
+    a, b = a.astype(np.float64), b.astype(np.float64)
+
+    def local_mean(values: Array) -> Array:
+        return ndimage.gaussian_filter(values, SSIM_SIGMA, truncate=SSIM_TRUNCATE)
+
+    mean_a, mean_b = local_mean(a), local_mean(b)
+    variance_a = local_mean(a * a) - mean_a * mean_a
+    variance_b = local_mean(b * b) - mean_b * mean_b
+    covariance = local_mean(a * b) - mean_a * mean_b
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    values = ((2 * mean_a * mean_b + c1) * (2 * covariance + c2)) / (
+        (mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2)
+    )
+    inner = (slice(SSIM_RADIUS, -SSIM_RADIUS),) * a.ndim
+    kept = values[inner] if mask is None else values[inner][np.asarray(mask, dtype=bool)[inner]]
+    return float(kept.sum()), int(kept.size)
+
+
+def _check(a: Array, b: Array, mask: Array | None) -> None:
+    shapes = {np.shape(values) for values in (a, b, mask) if values is not None}
+    if len(shapes) > 1:
+        raise InputError(f"Images and mask to compare have different shapes: {', '.join(map(str, shapes))}.")
+
+
+def _selected(a: Array, b: Array, mask: Array | None) -> tuple[Array, Array]:
+    _check(a, b, mask)
+    first, second = np.asarray(a), np.asarray(b)
+    if mask is not None:
+        inside = np.asarray(mask, dtype=bool)
+        first, second = first[inside], second[inside]
+    if first.size == 0:
+        raise InputError("There is nothing to compare: the images or their mask are empty.")
+    return first.ravel().astype(np.float64), second.ravel().astype(np.float64)
