@@ -1,0 +1,59 @@
+"""A whole scene in one .mrb file: saved whole or not at all, and read back."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from MSLFusionLib.errors import InputError, JobError
+
+
+def save_bundle(scene: Any, path: str | Path) -> Path:
+    """Write the whole scene to `path` (.mrb); an older file stays until the new one is complete.
+
+    Raises:
+        InputError: the name does not end in .mrb, or the folder cannot be written.
+        JobError: Slicer could not write a node, or the disk is full.
+    """
+    target = Path(path).absolute()
+    if target.suffix.lower() != ".mrb":
+        raise InputError(f"{target.name}: a scene is saved as .mrb; choose a name that ends so")
+    # Slicer names the folder inside the archive after the file, so the temporary one keeps the name.
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=".mslfusion-", dir=target.parent))
+    except OSError as error:
+        raise InputError(f"{target.parent}: cannot write here ({error.strerror}); choose another folder") from error
+    try:
+        temporary = folder / target.name
+        messages = _messages()
+        if not scene.WriteToMRB(str(temporary), None, messages) or not temporary.is_file():
+            raise JobError(f"{target}: Slicer could not save the scene: {_text(messages)}")
+        os.replace(temporary, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return target
+
+
+def load_bundle(scene: Any, path: str | Path, clear: bool = True) -> None:
+    """Read an .mrb into `scene`, in place of what it holds or (clear=False) in addition.
+
+    Raises:
+        InputError: no such file, or not a scene that Slicer can read.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise InputError(f"{source}: no such file")
+    messages = _messages()
+    if not scene.ReadFromMRB(str(source.absolute()), clear, messages):
+        raise InputError(f"{source}: not a readable Slicer scene: {_text(messages)}")
+
+
+def _messages() -> Any:
+    import slicer
+
+    return slicer.vtkMRMLMessageCollection()
+
+
+def _text(messages: Any) -> str:
+    return " ".join(messages.GetAllMessagesAsString().split()) or "see Slicer's log"

@@ -1,0 +1,93 @@
+"""Display: window and level per kind of volume, and the colours of lambda."""
+
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+from MSLFusionLib.scene.bootstrap import module_logic
+
+LAMBDA_COLORS_NAME = "MSLFusion lambda"
+_COLORS = 256
+# From CT (blue) over even (near white) to MR (orange): the two ends differ for colour-blind eyes too.
+_CONTROL_POINTS = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
+_CONTROL_RGB = np.array(
+    [[0.10, 0.30, 0.60], [0.45, 0.65, 0.85], [0.95, 0.95, 0.93], [0.98, 0.68, 0.38], [0.80, 0.33, 0.02]]
+)
+_SAMPLED_VOXELS = 200_000
+
+
+class Display(Enum):
+    """How a volume is shown."""
+
+    CT = "ct"
+    """HU: window 350 at 40, soft tissue of the head with the skull saturated."""
+    MR = "mr"
+    """Any scale: from the darkest to the 99.5th percentile."""
+    UNIT = "unit"
+    """Hybrids and network images: [0, 1] as it is, so that a sweep can be compared by eye."""
+    LAMBDA = "lambda"
+    """A lambda map: [0, 1] in the colours of lambda."""
+
+
+def show_as(node: Any, display: Display, image: sitk.Image | None = None) -> None:
+    """Set window, level and colours of the volume `node`; `image` (its voxels) is needed for Display.MR."""
+    node.CreateDefaultDisplayNodes()
+    display_node = node.GetDisplayNode()
+    low, high = 0.0, 1.0
+    if display is Display.CT:
+        low, high = -135.0, 215.0
+    elif display is Display.MR:
+        if image is None:
+            raise ValueError("Display.MR needs the image to find its grey values")
+        low, high = _grey_range(image)
+    display_node.AutoWindowLevelOff()
+    display_node.SetWindowLevelMinMax(low, high)
+    scene = node.GetScene()
+    if display is Display.LAMBDA:
+        display_node.SetAndObserveColorNodeID(lambda_colors(scene).GetID())
+        display_node.SetInterpolate(False)
+    else:
+        display_node.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+
+
+def lambda_rgb(lam: float) -> tuple[float, float, float]:
+    """The colour of a lambda in [0, 1]: blue is CT, orange is MR."""
+    red, green, blue = (float(np.interp(lam, _CONTROL_POINTS, _CONTROL_RGB[:, i])) for i in range(3))
+    return red, green, blue
+
+
+def lambda_colors(scene: Any) -> Any:
+    """The scene's colour table of lambda (256 entries named by their lambda), made when it is not there."""
+    found = scene.GetNodesByClassByName("vtkMRMLColorTableNode", LAMBDA_COLORS_NAME)
+    if found.GetNumberOfItems() > 0:
+        return found.GetItemAsObject(0)
+    table = scene.CreateNodeByClass("vtkMRMLColorTableNode")
+    table.UnRegister(None)
+    table.SetName(LAMBDA_COLORS_NAME)
+    table.SetTypeToUser()
+    table.SetAttribute("Category", "MSL Fusion")
+    table.SetDescription("lambda of a hybrid volume: 0 is CT, 1 is MRI")
+    table.SetNumberOfColors(_COLORS)
+    for entry in range(_COLORS):
+        lam = entry / (_COLORS - 1)
+        table.SetColor(entry, f"{lam:.3f}", *lambda_rgb(lam), 1.0)
+    return scene.AddNode(table)
+
+
+def add_lambda_legend(node: Any) -> Any:
+    """Show a colour legend (CT 0 ... 1 MR) for the lambda map `node` in the views; returns its node."""
+    legend = module_logic(node.GetScene(), "Colors").AddDefaultColorLegendDisplayNode(node.GetDisplayNode())
+    legend.SetTitleText("lambda")
+    legend.SetLabelFormat("%.2f")
+    legend.SetNumberOfLabels(5)
+    return legend
+
+
+def _grey_range(image: sitk.Image) -> tuple[float, float]:
+    """Darkest value and 99.5th percentile of a sample of the voxels, never an empty range."""
+    values = sitk.GetArrayViewFromImage(image).ravel()
+    values = values[:: max(1, values.size // _SAMPLED_VOXELS)]
+    low, high = float(values.min()), float(np.percentile(values, 99.5))
+    return low, high if high > low else low + 1.0

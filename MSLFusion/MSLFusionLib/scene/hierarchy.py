@@ -1,0 +1,39 @@
+"""One subject hierarchy folder per run: its nodes inside, its parameters as attributes of the folder."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+ATTRIBUTE_PREFIX = "MSLFusion."
+
+
+def run_folder(scene: Any, name: str, parameters: Mapping[str, Any]) -> int:
+    """Add a folder for one run; returns its item ID.
+
+    parameters: each becomes an attribute "MSLFusion.<key>" of the folder, text as it is and everything
+    else as JSON.
+    """
+    hierarchy = scene.GetSubjectHierarchyNode()
+    item = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), hierarchy.GenerateUniqueItemName(name))
+    for key, value in parameters.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        hierarchy.SetItemAttribute(item, f"{ATTRIBUTE_PREFIX}{key}", text)
+    return int(item)
+
+
+def move_into(scene: Any, folder: int, nodes: Iterable[Any]) -> None:
+    """Put nodes into a folder, in this order; an item is made for a node that has none yet."""
+    hierarchy = scene.GetSubjectHierarchyNode()
+    for node in nodes:
+        item = hierarchy.GetItemByDataNode(node)
+        if item:
+            hierarchy.SetItemParent(item, folder)
+        else:
+            hierarchy.CreateItem(folder, node)
+
+
+def run_parameters(scene: Any, folder: int) -> dict[str, str]:
+    """The parameters that `run_folder` wrote, as text."""
+    hierarchy = scene.GetSubjectHierarchyNode()
+    names = [name for name in hierarchy.GetItemAttributeNames(folder) if name.startswith(ATTRIBUTE_PREFIX)]
+    return {name.removeprefix(ATTRIBUTE_PREFIX): hierarchy.GetItemAttribute(folder, name) for name in names}

@@ -1,0 +1,233 @@
+"""Painted lambda: segmentation nodes whose segments carry a lambda and a feather width as tags.
+
+The tags live in the segments themselves, so they are saved with the segmentation (.seg.nrrd, .mrb):
+`MSLFusion.Lambda` in [0, 1] and `MSLFusion.Feather` in mm. Where segments overlap, the later one in the
+segment list wins; that is decided by `recon.lambdas`, here every mask stays whole.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import SimpleITK as sitk
+import vtk
+
+from MSLFusionLib.errors import InputError
+from MSLFusionLib.scene.colors import lambda_rgb
+from MSLFusionLib.scene.volumes import array_from_vtk, ijk_to_ras
+
+LAMBDA_TAG = "MSLFusion.Lambda"
+FEATHER_TAG = "MSLFusion.Feather"
+
+
+class PaintedSegment(NamedTuple):
+    """One segment: its mask (uint8, 1 inside), its lambda in [0, 1], its feather width in mm, its name.
+
+    The fields are those of `recon.lambdas.LambdaSegment`, in the same order.
+    """
+
+    mask: sitk.Image
+    lam: float
+    feather_mm: float
+    name: str
+
+
+def tag_segment(node: Any, segment_id: str, lam: float, feather_mm: float = 0.0) -> None:
+    """Give a segment its lambda and feather width, and the colour of that lambda.
+
+    Raises:
+        InputError: lambda outside [0, 1], feather negative or not finite.
+    """
+    segment = _segment(node, segment_id)
+    _check(segment.GetName(), lam, feather_mm)
+    segment.SetTag(LAMBDA_TAG, f"{lam:g}")
+    segment.SetTag(FEATHER_TAG, f"{feather_mm:g}")
+    segment.SetColor(*lambda_rgb(lam))
+
+
+def segment_lambda(node: Any, segment_id: str) -> float | None:
+    """The lambda of a segment; None where it carries none.
+
+    Raises:
+        InputError: the tag is not a number in [0, 1].
+    """
+    segment = _segment(node, segment_id)
+    lam = _number(segment, LAMBDA_TAG)
+    if lam is not None:
+        _check(segment.GetName(), lam, 0.0)
+    return lam
+
+
+def segment_feather(node: Any, segment_id: str) -> float:
+    """The feather width of a segment in mm; 0 where it carries none.
+
+    Raises:
+        InputError: the tag is not a number, or negative.
+    """
+    segment = _segment(node, segment_id)
+    feather_mm = _number(segment, FEATHER_TAG) or 0.0
+    _check(segment.GetName(), 0.0, feather_mm)
+    return feather_mm
+
+
+def segment_ids(node: Any) -> list[str]:
+    """The segment IDs in the order of the segment list."""
+    segmentation = node.GetSegmentation()
+    return [segmentation.GetNthSegmentID(i) for i in range(segmentation.GetNumberOfSegments())]
+
+
+def painted_segments(node: Any, reference: sitk.Image) -> list[PaintedSegment]:
+    """The segments that carry a lambda, in segment order, each on the grid of `reference` (the CT).
+
+    Empty segments are left out. A segmentation on another grid, or under transforms, is resampled
+    (nearest neighbour) as it appears in the world; one that holds only surfaces is converted on a copy.
+    `node` is left as it is.
+
+    Raises:
+        InputError: not a segmentation, no segment carries a lambda, or a tag is wrong.
+    """
+    if node is None or not node.IsA("vtkMRMLSegmentationNode"):
+        raise InputError("a segmentation with painted lambda is needed, but another node was chosen")
+    tagged = [(segment_id, segment_lambda(node, segment_id)) for segment_id in segment_ids(node)]
+    if all(lam is None for _, lam in tagged):
+        raise InputError(f"no segment of '{node.GetName()}' carries a lambda; give at least one the tag {LAMBDA_TAG}")
+    target = _oriented_reference(reference)
+    source = _with_labelmaps(node, target)
+    to_world = _transform_to_world(node)
+    painted = []
+    for segment_id, lam in tagged:
+        if lam is None:
+            continue
+        mask = _mask_on(source, segment_id, target, to_world, reference)
+        if mask is not None:
+            name = _segment(node, segment_id).GetName()
+            painted.append(PaintedSegment(mask, lam, segment_feather(node, segment_id), name))
+    return painted
+
+
+def segmentation_from_masks(
+    scene: Any,
+    name: str,
+    segments: Sequence[tuple[sitk.Image, float, float]],
+    reference_node: Any = None,
+    names: Sequence[str] | None = None,
+) -> Any:
+    """Add a vtkMRMLSegmentationNode with one tagged segment per (mask, lambda, feather mm).
+
+    Masks may overlap: each gets a layer of its own. reference_node: the volume node whose grid the
+    Segment Editor shall paint on. names: one per segment; "lambda 0.25" and the like by default.
+    """
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
+    node.CreateDefaultDisplayNodes()
+    if reference_node is not None:
+        node.SetReferenceImageGeometryParameterFromVolumeNode(reference_node)
+    for index, (mask, lam, feather_mm) in enumerate(segments):
+        segment_name = names[index] if names is not None else f"lambda {lam:g}"
+        segment_id = node.AddSegmentFromBinaryLabelmapRepresentation(_oriented_mask(mask), segment_name)
+        if not segment_id:
+            raise InputError(f"the mask of '{segment_name}' could not become a segment")
+        tag_segment(node, segment_id, lam, feather_mm)
+    return node
+
+
+def _segment(node: Any, segment_id: str) -> Any:
+    segment = node.GetSegmentation().GetSegment(segment_id)
+    if segment is None:
+        raise InputError(f"'{node.GetName()}' has no segment '{segment_id}'")
+    return segment
+
+
+def _number(segment: Any, tag: str) -> float | None:
+    text = vtk.reference("")
+    if not segment.GetTag(tag, text):
+        return None
+    try:
+        return float(str(text))
+    except ValueError as error:
+        raise InputError(f"segment '{segment.GetName()}': {tag} is '{text}'; write a number such as 0.5") from error
+
+
+def _check(name: str, lam: float, feather_mm: float) -> None:
+    if not 0.0 <= lam <= 1.0:
+        raise InputError(f"segment '{name}': lambda is {lam:g}; it must lie in [0, 1]")
+    if not 0.0 <= feather_mm < math.inf:
+        raise InputError(f"segment '{name}': feather is {feather_mm:g} mm; it must be 0 or more")
+
+
+def _transform_to_world(node: Any) -> vtk.vtkGeneralTransform | None:
+    parent = node.GetParentTransformNode()
+    if parent is None:
+        return None
+    transform = vtk.vtkGeneralTransform()
+    parent.GetTransformToWorld(transform)
+    return transform
+
+
+def _with_labelmaps(node: Any, target: Any) -> Any:
+    """The node's vtkSegmentation; when it holds no binary label maps, a copy that does."""
+    import slicer
+
+    representation = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
+    segmentation = node.GetSegmentation()
+    if segmentation.ContainsRepresentation(representation):
+        return segmentation
+    copy = slicer.vtkSegmentation()
+    copy.DeepCopy(segmentation)
+    copy.SetConversionParameter(
+        slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName(),
+        slicer.vtkSegmentationConverter.SerializeImageGeometry(target),
+    )
+    if not copy.CreateRepresentation(representation):
+        raise InputError(f"the segments of '{node.GetName()}' could not be turned into masks")
+    return copy
+
+
+def _mask_on(
+    segmentation: Any, segment_id: str, target: Any, transform: Any, reference: sitk.Image
+) -> sitk.Image | None:
+    """One segment as a uint8 mask on the grid of `reference`; None when nothing of it lies there."""
+    import slicer
+
+    segment = segmentation.GetSegment(segment_id)
+    shared = segment.GetRepresentation(slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName())
+    if shared is None or shared.IsEmpty():
+        return None
+    threshold = vtk.vtkImageThreshold()
+    threshold.SetInputData(shared)
+    threshold.ThresholdBetween(segment.GetLabelValue(), segment.GetLabelValue())
+    threshold.SetInValue(1)
+    threshold.SetOutValue(0)
+    threshold.SetOutputScalarTypeToUnsignedChar()
+    threshold.Update()
+    own = slicer.vtkOrientedImageData()
+    own.ShallowCopy(threshold.GetOutput())
+    own.CopyDirections(shared)
+    resampled = slicer.vtkOrientedImageData()
+    resample = slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage
+    if not resample(own, target, resampled, False, False, transform):
+        raise InputError(f"segment '{segment.GetName()}' could not be brought onto the CT's grid")
+    array = array_from_vtk(resampled)
+    if not array.any():
+        return None
+    mask = sitk.GetImageFromArray((array > 0).astype(np.uint8))
+    mask.CopyInformation(reference)
+    return mask
+
+
+def _oriented_reference(image: sitk.Image) -> Any:
+    """An empty vtkOrientedImageData with the grid of `image`."""
+    import slicer
+
+    oriented = slicer.vtkOrientedImageData()
+    oriented.SetDimensions(image.GetSize())
+    oriented.SetImageToWorldMatrix(ijk_to_ras(image))
+    oriented.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+    array_from_vtk(oriented)[:] = 0
+    return oriented
+
+
+def _oriented_mask(mask: sitk.Image) -> Any:
+    oriented = _oriented_reference(mask)
+    array_from_vtk(oriented)[:] = sitk.GetArrayViewFromImage(mask) > 0
+    return oriented

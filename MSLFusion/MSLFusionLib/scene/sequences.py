@@ -1,0 +1,94 @@
+"""A lambda sweep as a sequence: one hybrid volume per lambda, with its browser and proxy volume."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import SimpleITK as sitk
+
+from MSLFusionLib.scene.bootstrap import module_logic
+from MSLFusionLib.scene.colors import Display, show_as
+from MSLFusionLib.scene.volumes import update_node
+
+INDEX_NAME = "lambda"
+
+
+class LambdaSweep:
+    """A vtkMRMLSequenceNode indexed by lambda, its vtkMRMLSequenceBrowserNode and its proxy volume node.
+
+    Volumes are added one by one as they are reconstructed, in any order; the same lambda again replaces
+    its volume. All must have one size and geometry: only then Slicer stores the sweep as one .seq.nrrd.
+    """
+
+    def __init__(self, scene: Any, name: str) -> None:
+        """Add an empty sweep called `name` to `scene`; the volume shown in the views gets that name."""
+        self._scene = scene
+        self.sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", scene.GenerateUniqueName(f"{name} sweep"))
+        self.sequence.SetIndexName(INDEX_NAME)
+        self.sequence.SetIndexUnit("")
+        self.sequence.SetIndexTypeFromString("numeric")
+        self.browser = scene.AddNewNodeByClass(
+            "vtkMRMLSequenceBrowserNode", scene.GenerateUniqueName(f"{name} browser")
+        )
+        self.browser.SetAndObserveMasterSequenceNodeID(self.sequence.GetID())
+        self.browser.SetPlaybackRateFps(4.0)
+        self.proxy = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
+        module_logic(scene, "Sequences").AddSynchronizedNode(self.sequence, self.proxy, self.browser)
+        # The proxy keeps its name, so that views and hierarchy stay readable; see its index in the browser.
+        self.browser.SetOverwriteProxyName(self.sequence, False)
+
+    def add(self, lam: float, image: sitk.Image) -> None:
+        """Add (or replace) the hybrid volume of `lam` and show it.
+
+        Raises:
+            ValueError: its size, spacing, origin or direction is not that of the volumes before it.
+        """
+        if self.sequence.GetNumberOfDataNodes() > 0 and not self._same_grid(image):
+            raise ValueError("all volumes of a lambda sweep must lie on one grid")
+        item = self._scene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
+        item.UnRegister(None)
+        update_node(item, image)
+        item.SetName(f"lambda {index_value(lam)}")
+        self.sequence.SetDataNodeAtValue(item, index_value(lam))
+        self.select(lam)
+        if self.proxy.GetDisplayNode() is None or self.sequence.GetNumberOfDataNodes() == 1:
+            show_as(self.proxy, Display.UNIT)
+
+    def add_all(self, volumes: Iterable[tuple[float, sitk.Image]]) -> None:
+        """Add every (lambda, volume)."""
+        for lam, image in volumes:
+            self.add(lam, image)
+
+    def select(self, lam: float) -> None:
+        """Show the volume whose lambda is nearest to `lam` in the proxy volume."""
+        self.browser.SetSelectedItemByIndexValue(index_value(lam), False)
+        module_logic(self._scene, "Sequences").UpdateProxyNodesFromSequences(self.browser)
+
+    def _same_grid(self, image: sitk.Image) -> bool:
+        first = self.sequence.GetNthDataNode(0)
+        new = self._scene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
+        new.UnRegister(None)
+        update_node(new, image)
+        return bool(
+            first.GetImageData().GetDimensions() == new.GetImageData().GetDimensions()
+            and first.GetImageData().GetScalarType() == new.GetImageData().GetScalarType()
+            and _same_matrix(first, new)
+        )
+
+
+def lambdas_of(sequence: Any) -> list[float]:
+    """The lambdas of a sweep's sequence node, rising."""
+    return [float(sequence.GetNthIndexValue(i)) for i in range(sequence.GetNumberOfDataNodes())]
+
+
+def index_value(lam: float) -> str:
+    """How a lambda is written as index value: "0", "0.25", "0.3333"."""
+    return f"{lam:.4f}".rstrip("0").rstrip(".") or "0"
+
+
+def _same_matrix(a: Any, b: Any) -> bool:
+    import vtk
+
+    first, second = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    a.GetIJKToRASMatrix(first)
+    b.GetIJKToRASMatrix(second)
+    return all(abs(first.GetElement(i, j) - second.GetElement(i, j)) < 1e-4 for i in range(4) for j in range(4))

@@ -1,0 +1,155 @@
+"""Scalar volume nodes <-> SimpleITK images, with exact geometry."""
+
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from MSLFusionLib.errors import InputError
+
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
+_ORTHOGONAL_WITHIN = 1e-5
+
+
+def node_from_image(scene: Any, image: sitk.Image, name: str, label: bool = False) -> Any:
+    """Add a vtkMRMLScalarVolumeNode (a vtkMRMLLabelMapVolumeNode when `label`) holding `image`.
+
+    The node gets its display node; see `colors.show_as` for window and level. Floating-point images are
+    stored as float32, labels in their own integer type.
+    """
+    cls = "vtkMRMLLabelMapVolumeNode" if label else "vtkMRMLScalarVolumeNode"
+    node = scene.AddNewNodeByClass(cls, scene.GenerateUniqueName(name))
+    update_node(node, image)
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def update_node(node: Any, image: sitk.Image) -> None:
+    """Replace voxels and geometry of `node` by those of the 3-D scalar `image`; display and transform stay.
+
+    One modification event at the end, so that views redraw once.
+    """
+    array = sitk.GetArrayFromImage(image)
+    if array.dtype == np.float64:
+        array = array.astype(np.float32)
+    modifying = node.StartModify()
+    try:
+        node.SetIJKToRASMatrix(ijk_to_ras(image))
+        node.SetAndObserveImageData(vtk_image(array))
+    finally:
+        node.EndModify(modifying)
+
+
+def image_from_node(node: Any, in_world: bool = True) -> sitk.Image:
+    """The voxels of a scalar volume node as a float32 image in LPS; the node is left as it is.
+
+    in_world: under a parent transform, the image as it appears in the world, that is hardened. A transform
+    that keeps the axes at right angles changes only the geometry; one with shear, or a warping one, makes
+    a resampled image (linear) on a grid parallel to the node's own and large enough for all of it.
+    With False the parent transform is ignored.
+
+    Raises:
+        InputError: not a scalar volume (label map, vector, tensor volume), or an empty one.
+    """
+    _require_scalar(node)
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    data = node.GetImageData()
+    parent = node.GetParentTransformNode() if in_world else None
+    if parent is not None:
+        hardened = _hardened_matrix(parent, matrix)
+        if hardened is not None:
+            matrix = hardened
+        else:
+            data, matrix = _resampled_in_world(node, parent)
+    return _image(data, matrix)
+
+
+def ijk_to_ras(image: sitk.Image) -> vtk.vtkMatrix4x4:
+    """The matrix from voxel indices (i, j, k) to RAS in mm."""
+    matrix = np.eye(4)
+    direction = np.reshape(image.GetDirection(), (3, 3))
+    matrix[:3, :3] = RAS_TO_LPS @ direction @ np.diag(image.GetSpacing())
+    matrix[:3, 3] = RAS_TO_LPS @ np.asarray(image.GetOrigin())
+    result = vtk.vtkMatrix4x4()
+    result.DeepCopy(matrix.ravel())
+    return result
+
+
+def vtk_image(array: np.ndarray) -> vtk.vtkImageData:
+    """A vtkImageData (spacing 1, origin 0: MRML keeps geometry in the node) with its own copy of (k, j, i)."""
+    data = vtk.vtkImageData()
+    data.SetDimensions(*array.shape[::-1])
+    data.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True))
+    return data
+
+
+def array_from_vtk(data: vtk.vtkImageData) -> np.ndarray:
+    """A view (k, j, i) of the voxels of a one-component vtkImageData; valid while `data` lives."""
+    return vtk_to_numpy(data.GetPointData().GetScalars()).reshape(data.GetDimensions()[::-1])
+
+
+def set_geometry(image: sitk.Image, matrix: np.ndarray) -> None:
+    """Give `image` the geometry of a 4x4 (i, j, k) -> RAS matrix with columns at right angles."""
+    axes = RAS_TO_LPS @ matrix[:3, :3]
+    spacing = np.linalg.norm(axes, axis=0)
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((axes / spacing).ravel().tolist())
+    image.SetOrigin((RAS_TO_LPS @ matrix[:3, 3]).tolist())
+
+
+def matrix_array(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
+    """A vtkMatrix4x4 as a numpy array (4, 4)."""
+    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
+
+
+def _require_scalar(node: Any) -> None:
+    if node is None or not node.IsA("vtkMRMLScalarVolumeNode"):
+        kind = "nothing" if node is None else f"'{node.GetName()}' ({node.GetClassName()})"
+        raise InputError(f"a scalar volume is needed, but {kind} was chosen")
+    if node.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise InputError(f"'{node.GetName()}' is a label map; choose the scalar CT or MR volume itself")
+    data = node.GetImageData()
+    if data is None or data.GetNumberOfPoints() == 0 or data.GetPointData().GetScalars() is None:
+        raise InputError(f"volume '{node.GetName()}' is empty; load an image into it first")
+    if node.IsA("vtkMRMLTensorVolumeNode") or data.GetNumberOfScalarComponents() != 1:
+        raise InputError(
+            f"'{node.GetName()}' has several values per voxel (colour, vector or tensor); "
+            "choose a scalar volume, or convert it with the Vector to Scalar Volume module"
+        )
+
+
+def _hardened_matrix(parent: Any, matrix: vtk.vtkMatrix4x4) -> vtk.vtkMatrix4x4 | None:
+    """`matrix` followed by the linear `parent` transform; None where that is no image geometry."""
+    if not parent.IsTransformToWorldLinear():
+        return None
+    to_world = vtk.vtkMatrix4x4()
+    parent.GetMatrixTransformToWorld(to_world)
+    hardened = vtk.vtkMatrix4x4()
+    vtk.vtkMatrix4x4.Multiply4x4(to_world, matrix, hardened)
+    axes = matrix_array(hardened)[:3, :3]
+    axes = axes / np.linalg.norm(axes, axis=0)
+    if np.abs(axes.T @ axes - np.eye(3)).max() > _ORTHOGONAL_WITHIN:
+        return None
+    return hardened
+
+
+def _resampled_in_world(node: Any, parent: Any) -> tuple[vtk.vtkImageData, vtk.vtkMatrix4x4]:
+    """The node's voxels carried through a shearing or warping transform, as Slicer itself hardens them."""
+    to_world = vtk.vtkGeneralTransform()
+    parent.GetTransformToWorld(to_world)
+    data, matrix = vtk.vtkImageData(), vtk.vtkMatrix4x4()
+    if not node.GetTransformedImageData(node, to_world, data, matrix):
+        raise InputError(f"the transform '{parent.GetName()}' above '{node.GetName()}' cannot be applied")
+    return data, matrix
+
+
+def _image(data: vtk.vtkImageData, matrix: vtk.vtkMatrix4x4) -> sitk.Image:
+    image = sitk.GetImageFromArray(array_from_vtk(data).astype(np.float32))
+    start = np.array([*data.GetExtent()[::2], 1.0])
+    array = matrix_array(matrix)
+    array[:, 3] = array @ start
+    set_geometry(image, array)
+    return image
