@@ -1,0 +1,179 @@
+"""Networks in files: one safetensors with the weights and, as JSON metadata, the model's card.
+
+The card says what the network is and what it was trained on; without it a file is not ours. Pickles are never loaded.
+"""
+
+import json
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MSLFusionLib.errors import InputError
+from MSLFusionLib.io.volumes import atomic_path
+from MSLFusionLib.resources import models_folder
+
+if TYPE_CHECKING:
+    import torch
+
+METADATA_KEY = "mslfusion"
+CARD_KEYS = ("name", "architecture", "config", "preset", "modalities", "normalisation", "grid", "sensors")
+MAX_HEADER = 16 * 2**20
+"""Bytes of a safetensors header that we are willing to parse."""
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """A model that can be chosen by name: its file and its card."""
+
+    name: str
+    path: Path
+    card: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network ready to use, in evaluation mode, with its card."""
+
+    model: Any
+    card: dict[str, Any]
+    path: Path
+    name: str
+
+
+def save_checkpoint(path: Path | str, model: "torch.nn.Module", card: dict[str, Any], half: bool = False) -> None:
+    """Write weights and card to `path`, whole or not at all.
+
+    card: see CARD_KEYS and Docs; `half` stores the weights as float16 (they are loaded as float32 again).
+    Raises InputError when a key of the card is missing.
+    """
+    from safetensors.torch import save_file
+
+    missing = [key for key in CARD_KEYS if key not in card]
+    if missing:
+        raise InputError(f"The model card lacks '{missing[0]}'.")
+    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
+    if half:
+        tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
+    with atomic_path(Path(path)) as temporary:
+        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(card)})
+
+
+def read_card(path: Path | str) -> dict[str, Any]:
+    """The card of a checkpoint, without loading its weights.
+
+    Raises InputError for a missing file, a file that is no safetensors (a pickle, say), a damaged one and one that
+    carries no card of ours.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+            size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+            if not 2 <= size <= min(MAX_HEADER, path.stat().st_size - 8):
+                raise InputError(_foreign(path, start))
+            header = json.loads(file.read(size))
+        metadata = header.get("__metadata__", {})
+        card = json.loads(metadata[METADATA_KEY]) if METADATA_KEY in metadata else None
+    except FileNotFoundError:
+        raise InputError(f"The model file {path} does not exist.") from None
+    except OSError as error:
+        raise InputError(f"The model file {path} cannot be read: {error.strerror}.") from None
+    except (ValueError, AttributeError, TypeError):
+        raise InputError(_foreign(path, start)) from None
+    if card is None:
+        raise InputError(
+            f"{path} is a safetensors file, but not a model of MSLFusion: it has no model card. "
+            "Use 'mslfusion models import-official' for the authors' weights."
+        )
+    if not isinstance(card, dict) or any(key not in card for key in CARD_KEYS):
+        raise InputError(f"The model card in {path} is incomplete: train or export the model again.")
+    return card
+
+
+def load_checkpoint(path: Path | str, device: str = "cpu") -> LoadedModel:
+    """The network of a checkpoint, in evaluation mode on `device`, float32.
+
+    Raises InputError for everything that read_card refuses and for weights that do not fit the card.
+    """
+    import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from MSLFusionLib.nets.registry import build
+
+    path = Path(path)
+    card = read_card(path)
+    if not isinstance(card["config"], dict):
+        raise InputError(f"The model card in {path} is damaged: its configuration is no table.")
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError):
+        raise InputError(f"The model file {path} is damaged: copy or download it again.") from None
+    model = _empty(build, card, path, tensors)
+    tensors = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError:
+        raise InputError(f"The weights in {path} do not fit its model card: the file is damaged.") from None
+    if not all(bool(torch.isfinite(t).all()) for t in tensors.values() if t.is_floating_point()):
+        raise InputError(f"The weights in {path} are not finite numbers: the file is damaged.")
+    return LoadedModel(model.eval().to(device), card, path, str(card["name"]))
+
+
+def list_models() -> list[ModelInfo]:
+    """Every model found by name: the shipped ones, then those in the user's folders (MSLFUSION_MODELS)."""
+    models: dict[str, ModelInfo] = {}
+    for folder in model_folders():
+        for path in sorted(folder.glob("*.safetensors")):
+            try:
+                card = read_card(path)
+            except InputError:
+                continue  # a foreign file beside our models is no error until somebody asks for it
+            models.setdefault(path.stem, ModelInfo(path.stem, path, card))
+    return list(models.values())
+
+
+def model_folders() -> list[Path]:
+    """Folders searched for models: the shipped one, then those named in the environment's MSLFUSION_MODELS."""
+    extra = os.environ.get("MSLFUSION_MODELS", "")
+    return [models_folder(), *(Path(p) for p in extra.split(os.pathsep) if p)]
+
+
+def find_model(name_or_path: str | Path) -> Path:
+    """The file of a model given by name or path; InputError when there is none, with the names there are."""
+    text = str(name_or_path)
+    if Path(text).suffix or os.sep in text:
+        if not Path(text).is_file():
+            raise InputError(f"The model file {text} does not exist.")
+        return Path(text)
+    models = list_models()
+    for info in models:
+        if info.name == text:
+            return info.path
+    names = ", ".join(info.name for info in models) or "none installed"
+    raise InputError(f"There is no model '{text}': use a file or one of these names: {names}.")
+
+
+def _empty(build: Any, card: dict[str, Any], path: Path, tensors: dict[str, Any]) -> Any:
+    """The network that the card describes, refused before it takes memory that the weights do not account for."""
+    import torch
+
+    try:
+        with torch.device("meta"):
+            expected = {k: v.shape for k, v in build(card["architecture"], card["config"]).state_dict().items()}
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    if expected != {key: value.shape for key, value in tensors.items()}:
+        raise InputError(f"The weights in {path} do not fit its model card: the file is damaged.")
+    return build(card["architecture"], card["config"])
+
+
+def _foreign(path: Path, start: bytes) -> str:
+    if start[:2] == b"PK" or start[:1] == b"\x80":
+        return (
+            f"{path} is a PyTorch pickle, which MSLFusion never loads: give a .safetensors model, or convert the "
+            "authors' weights with 'mslfusion models import-official'."
+        )
+    return f"{path} is not a safetensors file, or it is damaged: give a model written by MSLFusion."

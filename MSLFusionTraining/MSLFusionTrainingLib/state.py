@@ -1,0 +1,92 @@
+"""The state of a training in one file, so that a killed run goes on exactly where it was.
+
+Tensors (weights, averaged weights, Adam's moments) as safetensors; everything else as JSON metadata. The randomness
+of a step depends on the seed and the step's number alone, so there is no generator to store.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from MSLFusionLib.errors import InputError
+from MSLFusionLib.io.volumes import atomic_path
+
+_KEY = "mslfusion-training"
+
+
+def save_state(
+    path: Path,
+    model: nn.Module,
+    averaged: nn.Module | None,
+    optimiser: torch.optim.Optimizer,
+    facts: dict[str, Any],
+) -> None:
+    """Write the whole state, or nothing; `facts` must be JSON types."""
+    tensors = {f"model/{key}": value for key, value in model.state_dict().items()}
+    if averaged is not None:
+        tensors |= {f"averaged/{key}": value for key, value in averaged.state_dict().items()}
+    for index, moments in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser/{index}/{key}": torch.as_tensor(value) for key, value in moments.items()}
+    tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={_KEY: json.dumps(facts)})
+
+
+def load_state(
+    path: Path, model: nn.Module, averaged: nn.Module | None, optimiser: torch.optim.Optimizer
+) -> dict[str, Any]:
+    """Bring model, averaged model and optimiser to the stored state; returns the facts.
+
+    Raises InputError when the file is damaged or belongs to another network.
+    """
+    facts = read_facts(path)
+    tensors = _tensors(path)
+    try:
+        model.load_state_dict(_part(tensors, "model/"))
+        if averaged is not None:
+            averaged.load_state_dict(_part(tensors, "averaged/"))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in _part(tensors, "optimiser/").items():
+            index, name = key.split("/")
+            moments.setdefault(int(index), {})[name] = value
+        optimiser.load_state_dict({"state": moments, "param_groups": optimiser.state_dict()["param_groups"]})
+    except (RuntimeError, ValueError, KeyError):
+        raise InputError(f"{path} belongs to another network than this configuration: start a new run.") from None
+    return facts
+
+
+def load_weights(path: Path, model: nn.Module) -> dict[str, Any]:
+    """Load the averaged weights (or the plain ones where none are averaged) for export; returns the facts."""
+    facts = read_facts(path)
+    tensors = _tensors(path)
+    try:
+        model.load_state_dict(_part(tensors, "averaged/") or _part(tensors, "model/"))
+    except RuntimeError:
+        raise InputError(f"{path} does not hold the network that its run describes: train again.") from None
+    return facts
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """The facts stored beside the tensors; InputError when the file is not a training state."""
+    try:
+        with safe_open(path, "pt") as file:
+            facts = json.loads((file.metadata() or {})[_KEY])
+    except FileNotFoundError:
+        raise InputError(f"The training state {path} does not exist.") from None
+    except (SafetensorError, OSError, KeyError, ValueError):
+        raise InputError(f"{path} is not the state of a training, or it is damaged.") from None
+    return dict(facts)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, "pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (safe_open is no mapping)
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
