@@ -1,5 +1,6 @@
 """The built-in CT operator: sparse matrices of Joseph weights and of filtered backprojection."""
 
+import math
 from functools import partial
 
 import torch
@@ -17,9 +18,15 @@ _BYTES_PER_ENTRY = 8
 
 
 def matrix_bytes_per_view(geometry: FanBeamGeometry) -> int:
-    """An upper bound for one view of one matrix: two neighbours at each crossing, index and weight for each."""
+    """About the memory that one view takes in one matrix (the largest of them): index and weight of each entry.
+
+    A view crosses the image with bins one isocentre pitch apart, stepping a pixel and touching two at each step.
+    """
     height, width = geometry.image_shape
-    return 2 * _BYTES_PER_ENTRY * max(geometry.bins * max(height, width), height * width)
+    rays_across = min(
+        geometry.pixel_mm * geometry.magnification / geometry.pitch_mm, geometry.bins / min(height, width)
+    )
+    return math.ceil(2 * _BYTES_PER_ENTRY * height * width * max(rays_across, 1.0))
 
 
 class BuiltinOperator:
