@@ -57,13 +57,14 @@ class BuiltinOperator:
 
     def forward(self, image: Tensor) -> Tensor:
         """The line integrals of slices (N, 1, H, W): a sinogram (N, 1, views, bins)."""
-        pixels = self._checked(image, self.geometry.image_shape, "image")
-        return self._projection.to_views(pixels).view(-1, 1, self.geometry.views, self.geometry.bins)
+        pixels = checked_input(image, self.geometry.image_shape, "image", self.device)
+        return self._projection.to_views(pixels.flatten(1)).view(-1, 1, self.geometry.views, self.geometry.bins)
 
     def adjoint(self, sinogram: Tensor) -> Tensor:
         """The transpose of `forward`: (N, 1, views, bins) -> (N, 1, H, W)."""
-        data = self._checked(sinogram, (self.geometry.views, self.geometry.bins), "sinogram")
-        return self._projection.to_pixels(data).view(-1, 1, *self.geometry.image_shape)
+        shape = (self.geometry.views, self.geometry.bins)
+        data = checked_input(sinogram, shape, "sinogram", self.device)
+        return self._projection.to_pixels(data.flatten(1)).view(-1, 1, *self.geometry.image_shape)
 
     def fbp(self, sinogram: Tensor, official: bool = False) -> Tensor:
         """Filtered backprojection (N, 1, views, bins) -> (N, 1, H, W), in image units.
@@ -73,16 +74,20 @@ class BuiltinOperator:
         """
         check_fbp(self.geometry)
         shape = (self.geometry.views, self.geometry.bins)
-        data = self._checked(sinogram, shape, "sinogram").view(-1, 1, *shape)
+        data = checked_input(sinogram, shape, "sinogram", self.device)
         filtered = filter_sinogram(self.geometry, data, official)
         pixels = self._backprojections[official].to_pixels(filtered.flatten(1))
         return pixels.view(-1, 1, *self.geometry.image_shape)
 
-    def _checked(self, tensor: Tensor, shape: tuple[int, int], name: str) -> Tensor:
-        if tensor.ndim != 4 or tuple(tensor.shape[1:]) != (1, *shape):
-            raise InputError(
-                f"The {name} has shape {tuple(tensor.shape)}, but this scan needs (N, 1, {shape[0]}, {shape[1]})."
-            )
-        if tensor.device.type != self.device.type:
-            raise InputError(f"The {name} is on {tensor.device}, but this operator works on {self.device}.")
-        return tensor.to(torch.float32).flatten(1)
+
+def checked_input(tensor: Tensor, shape: tuple[int, int], name: str, device: torch.device) -> Tensor:
+    """The tensor as float32 when it has the shape (N, 1, *shape) and lies on the device; InputError otherwise."""
+    if tensor.ndim != 4 or tuple(tensor.shape[1:]) != (1, *shape):
+        raise InputError(
+            f"The {name} has shape {tuple(tensor.shape)}, but this scan needs (N, 1, {shape[0]}, {shape[1]})."
+        )
+    if tensor.is_complex():
+        raise InputError(f"The {name} must be real, not {tensor.dtype}.")
+    if tensor.device.type != device.type:
+        raise InputError(f"The {name} is on {tensor.device}, but this operator works on {device}.")
+    return tensor.to(torch.float32)
