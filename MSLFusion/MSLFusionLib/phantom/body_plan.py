@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from MSLFusionLib.phantom.canvas import Patch
 from MSLFusionLib.phantom.noise import NoiseField, WaveField
 from MSLFusionLib.phantom.shapes import Array
 
@@ -35,6 +36,7 @@ class Traits:
     sinus: float
     pneumatisation: float
     nose_mm: float
+    ear_deg: float
     jaw: float
     calcified: float
     flow_bright: bool
@@ -60,11 +62,12 @@ class Traits:
             atrophy_mm=0.4 + 2.4 * age,
             ventricles=normal(0.85 + 0.55 * age, 0.18, 0.55, 1.8),
             sulcus_depth_mm=normal(17.0, 1.5, 13.0, 21.0),
-            fold_mm=normal(21.0, 1.5, 17.0, 25.0),
+            fold_mm=normal(19.5, 1.3, 17.0, 23.0),
             cortex_mm=normal(2.9, 0.2, 2.4, 3.4),
             sinus=normal(1.0, 0.18, 0.55, 1.4),
             pneumatisation=normal(0.0, 0.6, -1.2, 1.2),
             nose_mm=normal(11.0, 2.0, 7.0, 16.0),
+            ear_deg=normal(20.0, 6.0, 8.0, 35.0),
             jaw=normal(1.0, 0.05, 0.9, 1.1),
             calcified=float(rng.uniform(0.0, 1.0)),
             flow_bright=bool(rng.random() < 0.5),
@@ -84,7 +87,7 @@ class BodyPlan:
         self._bend = [WaveField(rng, 110.0) for _ in range(3)]
         self._wobble = [WaveField(rng, 42.0, 9) for _ in range(3)]
         self._skew = rng.normal(0.0, 0.015, 3)
-        self.fold = NoiseField(rng, self.traits.fold_mm, bandwidth=0.22, spacing=2.2, n=90, order=3, gradient=True)
+        self.fold = NoiseField(rng, self.traits.fold_mm, bandwidth=0.18, spacing=2.2, n=90, order=3, gradient=True)
         self.mid = NoiseField(rng, 13.0, bandwidth=0.3, spacing=2.0, n=64)
         self.cells = NoiseField(rng, 5.5, bandwidth=0.25, spacing=0.9, n=64)
         self.texture = NoiseField(rng, 3.0, bandwidth=0.45, spacing=0.8, n=64)
@@ -98,11 +101,19 @@ class BodyPlan:
         b = -y / t.scale_y + CENTRE_Y
         c = z / t.scale_z
         a = a + self._skew[0].astype(np.float32) * (b - CENTRE_Y)
-        u = 1.6 * self._bend[0](a, b, c) + 0.7 * self._wobble[0](a, b, c)
-        v = 1.8 * self._bend[1](a, b, c) + 0.7 * self._wobble[1](a, b, c)
-        w = 1.6 * self._bend[2](a, b, c) + 0.7 * self._wobble[2](a, b, c)
+        u = 1.6 * self._bend[0](a, b, c) + 0.4 * self._wobble[0](a, b, c)
+        v = 1.8 * self._bend[1](a, b, c) + 0.4 * self._wobble[1](a, b, c)
+        w = 1.6 * self._bend[2](a, b, c) + 0.4 * self._wobble[2](a, b, c)
         return a + u, b + v, c + w
 
     def describe(self) -> dict[str, object]:
         """The traits as JSON-able numbers, for run.json."""
         return {"seed": self.seed, **asdict(self.traits)}
+
+
+def vessel_distance(plan: BodyPlan, patch: Patch) -> Array:
+    """Distance [mm] to thin winding curves, along which two noise fields vanish together: small vessels."""
+    x, y, z = patch.x, patch.y, patch.z
+    first = plan.mid(x + 31.0, y - 17.0, z + 5.0)
+    second = plan.mid(y + 11.0, z + 47.0, x - 23.0)
+    return np.asarray(np.hypot(first, second) * 2.6)

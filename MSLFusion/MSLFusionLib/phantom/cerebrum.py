@@ -39,7 +39,7 @@ def paint_cerebrum(canvas: Canvas, plan: BodyPlan, patch: Patch, outline: Outlin
     hull = outline.cavity - gap
     infra = infratentorial_depth(patch)
     hull = smooth_min(hull, 1.6 - infra, 5.0)
-    stem_space = shapes.capsule(x, y, z, (0.0, -22.0, -10.0), (0.0, -10.0, -50.0), 19.0, 22.0)
+    stem_space = shapes.capsule(x, y, z, (0.0, -22.0, -10.0), (0.0, -14.0, -50.0), 16.0, 17.0)
     sella = shapes.capsule(x, y, z, (0.0, 8.0, -17.0), (0.0, 4.0, -34.0), 8.0, 13.0)
     hull = smooth_min(hull, np.minimum(stem_space, sella), 4.0)
     keep = hull > -canvas.edge_mm
@@ -79,10 +79,10 @@ def pial_depth(plan: BodyPlan, patch: Patch, hull: Array) -> Array:
     slope = np.maximum(plan.fold.slope(fx, fy, fz), 0.08) * np.sqrt(stretch)
     sheet = np.abs(g) / slope
     reach = t.sulcus_depth_mm + 5.0 * plan.mid(fx * 0.45, fy * 0.45, fz * 0.45)
-    reach = np.where(inside_core > 0.0, reach - 2.0 * inside_core, reach)
+    reach = reach - 2.0 * inside_core * shapes.step(26.0 - side, 16.0)
     sulcus = np.hypot(sheet, np.maximum(depth - reach, 0.0) * 1.2)
     sulcus = np.minimum(sulcus, _sylvian(plan, patch, depth))
-    width = 0.25 + 0.22 * t.atrophy_mm + (0.35 + 0.25 * t.atrophy_mm) * np.exp(-depth * (1.0 / 5.0))
+    width = 0.2 + 0.15 * t.atrophy_mm + (0.3 + 0.25 * t.atrophy_mm) * np.exp(-depth * (1.0 / 5.0))
     return smooth_min(depth, sulcus - width, 2.5)
 
 

@@ -5,10 +5,11 @@ import numpy as np
 from MSLFusionLib.phantom import shapes
 from MSLFusionLib.phantom.body_plan import BodyPlan
 from MSLFusionLib.phantom.canvas import Canvas, Patch
+from MSLFusionLib.phantom.outline import Outline
 from MSLFusionLib.phantom.shapes import Array
 
 
-def paint_face(canvas: Canvas, plan: BodyPlan, patch: Patch) -> None:
+def paint_face(canvas: Canvas, plan: BodyPlan, patch: Patch, outline: Outline) -> None:
     """All of the facial skeleton, from the back to the front."""
     part = patch.near((-82.0, -40.0, -140.0), (82.0, 125.0, 20.0))
     if not len(part):
@@ -17,6 +18,7 @@ def paint_face(canvas: Canvas, plan: BodyPlan, patch: Patch) -> None:
     _paint_cheek(canvas, plan, part)
     _paint_nose(canvas, plan, part)
     _paint_sinuses(canvas, plan, part)
+    _paint_frontal_sinus(canvas, plan, patch, outline)
     for sign in (-1.0, 1.0):
         _paint_orbit(canvas, plan, part, sign)
 
@@ -107,9 +109,9 @@ def _paint_nose(canvas: Canvas, plan: BodyPlan, patch: Patch) -> None:
     cavity = np.minimum(np.minimum(cavity, throat), pharynx)
     canvas.paint(part, "thin_bone", cavity - 1.2)
     canvas.paint(part, "mucosa", cavity)
-    septum = np.abs(x + 1.5 * wave) - 1.4
-    shelves = np.abs(z + 52.0 + 0.9 * np.abs(x) + 1.5 * wave) - 2.2
-    lower = np.abs(z + 66.0 + 0.9 * np.abs(x) + 1.5 * wave) - 2.6
+    septum = np.abs(x + 0.8 * wave) - 1.3
+    shelves = np.abs(z + 52.0 + 0.9 * np.abs(x) + 1.0 * wave) - 2.4
+    lower = np.abs(z + 66.0 + 0.9 * np.abs(x) + 1.0 * wave) - 2.8
     turbinates = np.maximum(np.minimum(shelves, lower), np.maximum(y - 58.0, 6.0 - y))
     turbinates = np.maximum(turbinates, 4.0 - np.abs(x))
     septum = np.maximum(septum, 4.0 - y)
@@ -132,17 +134,29 @@ def _paint_sinuses(canvas: Canvas, plan: BodyPlan, patch: Patch) -> None:
     split = 0.7 - np.abs(x - 3.0 + 0.1 * y)
     maxillary = shapes.superellipsoid(side, y, z, (27.0, 42.0, -64.0), (14.0 * s, 17.5 * s, 16.5 * s), 2.3)
     maxillary = maxillary + 1.0 * wave
-    frontal = shapes.superellipsoid(x, y, z, (0.0, 75.5, -16.0), (26.0 * s, 4.6, 15.0 * s), 2.2)
-    frontal = np.maximum(frontal + 0.9 * wave, 0.7 - np.abs(x + 2.0 + 0.1 * z))
     for cave, inside in (
         (ethmoid, np.maximum(ethmoid, walls)),
         (sphenoid, np.maximum(sphenoid, split)),
         (maxillary, maxillary),
-        (frontal, frontal),
     ):
         canvas.paint(part, "thin_bone", cave - 1.0)
         canvas.paint(part, "mucosa", cave, cover=0.8)
         canvas.paint(part, "inner_air", inside + 0.6)
+
+
+def _paint_frontal_sinus(canvas: Canvas, plan: BodyPlan, patch: Patch, outline: Outline) -> None:
+    """Between the tables of the brow, which is thickest there."""
+    chosen = (patch.y > 45.0) & (np.abs(patch.z + 16.0) < 34.0) & (np.abs(outline.vault) < 25.0)
+    part, o = patch.take(chosen), outline.take(chosen)
+    if not len(part):
+        return
+    x, y, z = part.x, part.y, part.z
+    s = plan.traits.sinus
+    extent = shapes.superellipsoid(x, y, z, (0.0, 70.0, -17.0), (23.0 * s, 25.0, 14.0 * s), 2.2)
+    extent = extent + 2.0 * plan.mid(x, y, z)
+    between = np.maximum(o.cavity + 1.6, 2.4 - o.vault - o.skull)
+    split = 0.7 - np.abs(x + 2.0 + 0.1 * z)
+    canvas.paint(part, "inner_air", np.maximum(np.maximum(extent, between), split))
 
 
 def _paint_orbit(canvas: Canvas, plan: BodyPlan, patch: Patch, sign: float) -> None:

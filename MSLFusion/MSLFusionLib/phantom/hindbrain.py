@@ -25,23 +25,24 @@ def _paint_cerebellum(canvas: Canvas, plan: BodyPlan, patch: Patch, outline: Out
         return
     x, y, z, side = part.x, part.y, part.z, part.side
     wave = plan.mid(x, y, z)
-    lobes = shapes.superellipsoid(side, y, z, (24.0, -62.0, -38.0), (29.0, 27.0, 24.0), 2.2)
-    vermis = shapes.ellipsoid(x, y, z, (0.0, -60.0, -28.0), (12.0, 24.0, 24.0))
+    lobes = shapes.superellipsoid(side, y, z, (22.0, -58.0, -36.0), (36.0, 36.0, 33.0), 2.3)
+    vermis = shapes.ellipsoid(x, y, z, (0.0, -58.0, -24.0), (14.0, 28.0, 30.0))
     depth = -shapes.smooth_min(lobes, vermis, 6.0)
     depth = smooth_min(depth, infra[chosen] - 1.6, 3.0)
     depth = smooth_min(depth, outline.cavity[chosen] - 1.5 - 0.5 * t.atrophy_mm, 4.0)
+    notch = np.hypot(side, np.maximum(y + 84.0, 0.0)) - 1.5
+    depth = smooth_min(depth, notch, 4.0)
     # folia: onion-like leaves around the white core, their phase bent by noise
     ry, rz = y + 38.0, (z + 34.0) * 1.15
-    leaf = np.sqrt((side * 0.35) ** 2 + ry * ry * 0.55 + rz * rz) + 1.3 * wave
-    angle = np.arctan2(rz, -ry) * 11.0 + 0.35 * side + 1.6 * wave
-    phase = angle + 0.25 * leaf
-    spacing = 3.9
+    bend = plan.broad2(x, y, z)
+    phase = np.arctan2(rz, -ry) * 17.0 + 0.004 * side * side + 2.0 * bend + 0.25 * wave
+    spacing = 4.2
     sheet = np.abs(phase / spacing - np.round(phase / spacing)) * spacing
-    sheet = np.hypot(sheet, np.maximum(depth - 9.0 - 3.0 * wave, 0.0))
-    pial = smooth_min(depth, sheet - 0.22 - 0.1 * t.atrophy_mm, 1.0)
+    sheet = np.hypot(sheet, np.maximum(depth - 11.0 - 2.5 * wave, 0.0))
+    pial = smooth_min(depth, sheet - 0.12 - 0.08 * t.atrophy_mm, 1.0)
     canvas.paint(part, "cerebellar_grey", -depth, softness=1.2)
     canvas.paint(part, "csf", np.maximum(pial, -depth), cover=0.75)
-    white = np.maximum(1.25 - pial, 3.0 - depth)
+    white = np.maximum(1.55 - pial, 9.5 + 2.0 * wave - depth)
     canvas.paint(part, "white", white, softness=1.2)
     nucleus = shapes.ellipsoid(side, y, z, (15.0, -54.0, -34.0), (6.0, 6.0, 4.0))
     canvas.paint(part, "pallidum", np.abs(nucleus) - 0.7, cover=0.5)

@@ -17,16 +17,20 @@ def petrous_line(side: Array) -> Array:
 
 def tentorium_height(side: Array, y: Array) -> Array:
     """z of the tentorium: cerebrum above, cerebellum below (behind the petrous ridge)."""
-    return np.maximum(3.0 + 0.58 * (y + 48.0), -38.0) - 0.28 * side
+    ridge = 3.0 - 0.55 * np.abs(y + 48.0)
+    slope = 0.25 + 0.38 * step(y + 66.0, 40.0)
+    return np.maximum(ridge - slope * side, -34.0 - 0.08 * side)
 
 
 def base_height(side: Array, y: Array) -> Array:
     """z of the floor of the cranial cavity: anterior, middle and posterior fossa."""
-    anterior = -19.0 - 9.0 * step(16.0 - side, 14.0) - 4.0 * step(4.0 - side, 5.0)
-    anterior = anterior - 5.0 * step(side - 42.0, 12.0)
-    middle = -47.0 + 17.0 * step(13.0 - side, 6.0)
+    anterior = -22.5 - 5.0 * step(18.0 - side, 16.0) - 3.0 * step(4.0 - side, 5.0)
+    anterior = anterior - 5.0 * step(side - 44.0, 12.0)
+    bowl = ((side - 38.0) / 24.0) ** 2 + ((y + 4.0) / 32.0) ** 2
+    middle = -49.0 + 12.0 * np.minimum(bowl, 1.5)
+    middle = middle + (-30.0 - middle) * step(13.0 - side, 6.0)
     clivus = -30.0 + (y + 6.0) * 1.3
-    posterior = np.maximum(-66.0, np.minimum(clivus, -30.0))
+    posterior = np.maximum(-74.0, np.minimum(clivus, -30.0))
     to_front = step(y - (13.0 + 0.16 * side), 9.0)
     to_back = step(petrous_line(side) - y, 9.0)
     floor = middle + to_front * (anterior - middle)
@@ -58,7 +62,7 @@ class Outline:
 def vault_depth(x: Array, y: Array, z: Array) -> Array:
     """Depth below the dome: an egg, widest behind the middle."""
     width = 69.0 - 0.05 * np.maximum(y + 18.0, 0.0) - 0.12 * np.maximum(y - 30.0, 0.0)
-    height = np.where(z > 4.0, np.float32(75.5), np.float32(86.0))
+    height = np.where(z > 4.0, np.float32(75.5), np.float32(79.0))
     u, v, w = x / width, (y + 18.0) / 91.0, (z - 4.0) / height
     power = 2.25
     u, v, w = np.abs(u) ** power, np.abs(v) ** power, np.abs(w) ** power
@@ -72,17 +76,24 @@ def measure(plan: BodyPlan, patch: Patch) -> Outline:
     x, y, z, side = patch.x, patch.y, patch.z, patch.side
     broad = plan.broad(x, y, z)
     broad2 = plan.broad2(x, y, z)
-    vault = vault_depth(x, y, z) + 0.5 * plan.mid(x * 0.6, y * 0.6, z * 0.6)
+    vault = vault_depth(x, y, z) + 0.3 * plan.mid(x * 0.6, y * 0.6, z * 0.6)
     floor = (z - base_height(side, y)) * 0.8 + 1.0 * broad2
     cavity = smooth_min(vault, floor, 8.0)
-    skull = t.skull_mm + 1.1 * broad + 1.5 * step(-80.0 - y, 30.0) * (z < 20) - 2.0 * step(side - 62.0, 10.0)
-    skull = np.maximum(skull, 3.0)
+    skull = (
+        t.skull_mm
+        + 0.8 * broad
+        + 1.5 * step(-80.0 - y, 30.0) * step(20.0 - z, 30.0)
+        - 2.0 * step(side - 62.0, 10.0)
+        - 2.0 * step(-28.0 - z, 24.0)
+    )
+    brow = np.exp(-((x / 24.0) ** 2) - ((z + 17.0) / 15.0) ** 2) * step(y - 45.0, 20.0)
+    skull = np.maximum(skull, 3.0) + 4.5 * t.sinus * brow
 
-    scalp = t.scalp_mm + 0.8 * broad2 + 3.0 * step(-60.0 - y, 50.0) * step(-z, 60.0)
+    scalp = t.scalp_mm + 0.5 * broad2 + 2.0 * step(-60.0 - y, 50.0) * step(-z, 60.0)
     head = -vault - skull - scalp
-    face = shapes.superellipsoid(x, y, z, (0.0, 0.0, -66.0), (73.0, 78.0, 82.0), 2.5)
-    neck = np.sqrt((x / 66.0) ** 2 + ((y + 44.0) / 66.0) ** 2)
-    neck = np.maximum((neck - 1.0) * 66.0, z + 30.0)
+    face = shapes.superellipsoid(x, y, z, (0.0, 0.0, -66.0), (77.0, 78.0, 82.0), 2.4)
+    neck = np.sqrt((x / 64.0) ** 2 + ((y + 38.0) / 62.0) ** 2)
+    neck = np.maximum((neck - 1.0) * 62.0, z + 40.0)
     skin = smooth_min(smooth_min(head, face, 16.0), neck, 20.0)
     chin = shapes.superellipsoid(x, y, z, (0.0, 36.0, -100.0), (48.0, 44.0, 40.0), 2.4)
     skin = smooth_min(skin, chin, 14.0)
@@ -91,7 +102,7 @@ def measure(plan: BodyPlan, patch: Patch) -> Outline:
     skin = shapes.smooth_max(skin, -sockets, 8.0)
     lids = shapes.ellipsoid(side, y, z, (33.0, 52.0, -38.0), (16.0, 15.5, 15.0))
     skin = smooth_min(skin, lids, 5.0)
-    return Outline(vault, cavity, floor, skull, smooth_min(skin, _ears(x, y, z, side), 3.0))
+    return Outline(vault, cavity, floor, skull, smooth_min(skin, _ears(plan, y, z, side), 3.0))
 
 
 def _nose(plan: BodyPlan, x: Array, y: Array, z: Array) -> Array:
@@ -101,9 +112,9 @@ def _nose(plan: BodyPlan, x: Array, y: Array, z: Array) -> Array:
     return smooth_min(bridge, wings, 4.0)
 
 
-def _ears(x: Array, y: Array, z: Array, side: Array) -> Array:
+def _ears(plan: BodyPlan, y: Array, z: Array, side: Array) -> Array:
     """Auricles: a tilted disc with a rim, hollowed in front."""
-    out, back = shapes.rotate(side - 78.0, -(y + 30.0), 25.0)
-    disc = shapes.ellipsoid(out, back, z, (2.0, 10.0, -44.0), (4.5, 17.0, 29.0))
-    bowl = shapes.ellipsoid(out, back, z, (6.5, 9.0, -44.0), (4.5, 12.0, 22.0))
+    out, back = shapes.rotate(side - 75.0, -(y + 26.0), -plan.traits.ear_deg)
+    disc = shapes.ellipsoid(out, back, z, (2.5, 8.0, -44.0), (3.6, 14.0, 27.0))
+    bowl = shapes.ellipsoid(out, back, z, (5.6, 6.0, -44.0), (4.0, 9.0, 20.0))
     return np.asarray(shapes.smooth_max(disc, -bowl, 3.0))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from MSLFusionLib.phantom import shapes
-from MSLFusionLib.phantom.body_plan import BodyPlan
+from MSLFusionLib.phantom.body_plan import BodyPlan, vessel_distance
 from MSLFusionLib.phantom.canvas import Canvas, Patch
 from MSLFusionLib.phantom.outline import Outline
 from MSLFusionLib.phantom.shapes import Array, step
@@ -19,13 +19,15 @@ def paint_soft_tissue(canvas: Canvas, plan: BodyPlan, patch: Patch, outline: Out
     canvas.paint(patch, "fat", 1.9 - depth)
     face = step(y - 10.0, 40.0) * (1.0 - dome)
     fat = t.fat_mm * (1.0 - 0.3 * dome) * (1.0 + 0.8 * face) + 1.0 * plan.broad(y, x, z)
-    fat = np.clip(fat, 0.8, None) + 1.9
+    fat = np.clip(fat * (1.0 - 0.8 * step(y - 80.0, 12.0)), 0.8, None) + 1.9
     planes = np.abs(plan.mid(x * 0.55, y * 0.55, z * 0.35)) * 4.0 - 0.75
     muscle = fat - depth
     canvas.paint(patch, "muscle", np.where(dome > 0.5, muscle, np.maximum(muscle, -planes)))
     # the layer of loose fat under the galea, just above the skull's dome
     galea = np.maximum(np.abs(outline.vault + outline.skull + 1.0) - 1.0, -(z - 5.0))
     canvas.paint(patch, "fat", galea, cover=0.7)
+    vessel = vessel_distance(plan, patch) - 0.8
+    canvas.paint(patch, "muscle", np.maximum(vessel, 2.5 - depth), cover=0.8)
     hollow = step(side - 45.0, 14.0) * step(y + 45.0, 30.0) * step(45.0 - z, 25.0) * step(z + 75.0, 30.0)
     temporalis = np.maximum(fat + 1.0 - depth, 2.0 - 10.0 * (hollow - 0.25))
     canvas.paint(patch, "muscle", temporalis)
@@ -40,7 +42,7 @@ def paint_calvarium(canvas: Canvas, plan: BodyPlan, patch: Patch, outline: Outli
         return
     x, y, z, side = part.x, part.y, part.z, part.side
     below = step(-o.floor + 2.0, 6.0) * step(o.vault - 2.0, 10.0)
-    base = 4.0 + 7.0 * step(22.0 - side, 12.0) * step(24.0 - y, 20.0) + 1.0 * plan.broad(z, x, y)
+    base = 4.0 + 7.0 * step(22.0 - side, 12.0) * step(24.0 - y, 20.0) * step(y + 38.0, 12.0) + 1.0 * plan.broad(z, x, y)
     thickness = o.skull + below * (base - o.skull)
     outer = -o.cavity - thickness
     shell = np.maximum(outer, o.cavity - 0.6)
@@ -48,9 +50,14 @@ def paint_calvarium(canvas: Canvas, plan: BodyPlan, patch: Patch, outline: Outli
     rough = plan.cells(x, y, z)
     table = t.table_mm * (1.0 + 0.12 * plan.mid(x, y, z)) + 0.18 * rough
     middle = np.maximum(outer + table, o.cavity + table * 0.9)
-    canvas.paint(part, "marrow", middle + 0.25 * rough, softness=1.5)
-    spots = np.maximum(middle + 1.0, 0.8 - rough)
-    canvas.paint(part, "thin_bone", spots, softness=2.0, cover=0.6)
+    canvas.paint(part, "marrow", middle + 0.15 * rough, softness=1.5)
+    spots = np.maximum(middle + 1.0, 0.9 - rough)
+    canvas.paint(part, "thin_bone", spots, softness=2.5, cover=0.4)
+
+
+def paint_inner_table(canvas: Canvas, patch: Patch, outline: Outline) -> None:
+    """Close the floor of the cavity over the air spaces and sockets below it."""
+    canvas.paint(patch, "bone", np.maximum(-outline.cavity - 1.3, outline.cavity - 0.6))
 
 
 def paint_temporal_bone(canvas: Canvas, plan: BodyPlan, patch: Patch, outline: Outline) -> None:
@@ -75,9 +82,9 @@ def paint_temporal_bone(canvas: Canvas, plan: BodyPlan, patch: Patch, outline: O
     canvas.paint(part, "inner_air", cells)
     antrum = shapes.ellipsoid(side, y, z, (50.0, -33.0, -43.0), (5.0, 5.0, 6.0))
     canvas.paint(part, "inner_air", antrum)
-    canal = shapes.capsule(side, y, z, (47.0, -24.0, -48.0), (82.0, -27.0, -50.0), 3.0, 3.6)
+    canal = shapes.capsule(side, y, z, (47.0, -24.0, -48.0), (80.0, -27.0, -50.0), 2.6, 3.6)
     canvas.paint(part, "bone", np.maximum(canal - 3.0, side - 66.0))
-    canvas.paint(part, "skin", canal - 1.2)
+    canvas.paint(part, "skin", np.maximum(canal - 1.2, side - 74.0))
     canvas.paint(part, "inner_air", canal)
     cochlea = shapes.ellipsoid(side, y, z, (33.0, -21.0, -44.0), (2.6, 2.6, 2.2))
     ring = np.hypot(np.hypot(side - 40.0, y + 30.0) - 4.0, z + 40.0) - 0.8

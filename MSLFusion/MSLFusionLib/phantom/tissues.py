@@ -68,7 +68,7 @@ _TISSUES = (
     Tissue("grey", "grey_matter", 38, 0.50, 0.52, 0.95, 2.5, 0.025, 1.5, 0.04),
     Tissue("white", "white_matter", 28, 0.75, 0.36, 0.38, 2.0, 0.02, 1.5, 0.03),
     Tissue("stem", "white_matter", 30, 0.68, 0.38, 0.50, 2.0, 0.03, 1.5, 0.03),
-    Tissue("cerebellar_grey", "grey_matter", 38, 0.53, 0.50, 0.80, 2.5, 0.03, 1.5, 0.04),
+    Tissue("cerebellar_grey", "grey_matter", 38, 0.55, 0.50, 0.80, 2.5, 0.03, 1.5, 0.04),
     Tissue("striatum", "deep_grey", 38, 0.54, 0.47, 1.00, 2.0, 0.025, 1.5, 0.04),
     Tissue("thalamus", "deep_grey", 36, 0.61, 0.43, 0.90, 2.0, 0.03, 1.5, 0.04),
     Tissue("pallidum", "deep_grey", 40, 0.66, 0.32, 0.65, 3.0, 0.03, 2.0, 0.05),

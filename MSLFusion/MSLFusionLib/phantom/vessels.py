@@ -3,7 +3,7 @@
 import numpy as np
 
 from MSLFusionLib.phantom import shapes
-from MSLFusionLib.phantom.body_plan import BodyPlan
+from MSLFusionLib.phantom.body_plan import BodyPlan, vessel_distance
 from MSLFusionLib.phantom.canvas import Canvas, Patch
 from MSLFusionLib.phantom.cerebrum import midline
 from MSLFusionLib.phantom.outline import Outline
@@ -134,3 +134,12 @@ def paint_calcifications(canvas: Canvas, plan: BodyPlan, patch: Patch) -> None:
     if c > 0.8:
         pallidum = shapes.ellipsoid(side, y, z, (20.0, -2.0, 0.0), (3.0, 5.0, 3.0))
         canvas.paint(part, "calcification", pallidum + 1.2 - 0.9 * rough, cover=0.5, softness=2.0)
+
+
+def paint_pial_vessels(canvas: Canvas, plan: BodyPlan, patch: Patch) -> None:
+    """Small vessels that run through the fluid over the brain and in its sulci."""
+    fluid = patch.take(canvas.is_any(patch, ("csf",)) & (patch.z > -30.0) & (patch.side > 1.5))
+    fluid = fluid.take((fluid.side > 30.0) | (fluid.z > 32.0) | (fluid.y < -60.0) | (fluid.y > 35.0))
+    if len(fluid):
+        name = "bright_artery" if plan.traits.flow_bright else "artery"
+        canvas.paint(fluid, name, vessel_distance(plan, fluid) - 0.9)
