@@ -1,0 +1,45 @@
+# make setup   a virtual environment .venv with the library, its command line and all test tools
+# make demo    the whole job on a generated head; look at demo/report.html
+# make test    style, types and tests
+# make lint    put code in the house's format, bring the CMake lists up to date, check types
+# make bench   how fast the operators and the reconstruction are here
+#
+# On Linux the default torch brings CUDA along; for a smaller one without:
+#   make setup PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+PIP_ARGS ?=
+BIN := .venv/bin
+STAMP := .venv/.installed
+PYTHON_FILES := MSLFusion MSLFusionTraining Testing setup.py
+TYPED := MSLFusion/MSLFusionLib MSLFusionTraining/MSLFusionTrainingLib
+
+.PHONY: setup demo test lint bench
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml setup.py Testing/constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c Testing/constraints.txt -e ".[test]"
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/mslfusion demo --output demo
+
+# Each of the two pytest workers has a core; more threads would only wait for one another.
+test: export OMP_NUM_THREADS = 1
+test: $(STAMP)
+	$(BIN)/ruff check $(PYTHON_FILES)
+	$(BIN)/ruff format --check $(PYTHON_FILES)
+	$(BIN)/mypy $(TYPED)
+	$(BIN)/python -m pytest -n 2
+
+lint: $(STAMP)
+	$(BIN)/python Testing/packaging/update_cmake_lists.py
+	$(BIN)/ruff check --fix $(PYTHON_FILES)
+	$(BIN)/ruff format $(PYTHON_FILES)
+	$(BIN)/mypy $(TYPED)
+
+bench: $(STAMP)
+	$(BIN)/mslfusion benchmark operators
+	$(BIN)/mslfusion benchmark reconstruct
