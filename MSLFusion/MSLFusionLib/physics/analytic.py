@@ -83,8 +83,11 @@ def ellipse_image(geometry: FanBeamGeometry, ellipses: Sequence[Ellipse], sample
     y = (((height - 1) / 2 - np.arange(height))[:, None] - fine).ravel() * geometry.pixel_mm
     total = np.zeros((height * samples, width * samples), dtype=np.float32)
     for ellipse in ellipses:
+        reach = max(ellipse.a, ellipse.b)
+        columns = slice(*np.searchsorted(x, (ellipse.x - reach, ellipse.x + reach)))
+        rows = slice(*np.searchsorted(-y, (-ellipse.y - reach, -ellipse.y + reach)))
         cosine, sine = math.cos(ellipse.angle), math.sin(ellipse.angle)
-        dx, dy = (x - ellipse.x)[None, :], (y - ellipse.y)[:, None]
+        dx, dy = (x[columns] - ellipse.x)[None, :], (y[rows] - ellipse.y)[:, None]
         along, across = (dx * cosine + dy * sine) / ellipse.a, (dy * cosine - dx * sine) / ellipse.b
-        total[along**2 + across**2 <= 1] += ellipse.value
+        total[rows, columns] += ellipse.value * (along**2 + across**2 <= 1)
     return torch.from_numpy(total.reshape(height, samples, width, samples).mean((1, 3)))[None, None]
