@@ -1,0 +1,358 @@
+"""From sensors to hybrid volumes: one encoding per slice, any number of lambdas or lambda maps decoded from it."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+from torch import Tensor
+
+from MSLFusionLib.errors import InputError, JobError
+from MSLFusionLib.physics.units import network_to_hu
+from MSLFusionLib.progress import NO_JOB, Job
+from MSLFusionLib.recon.devices import device_name, is_out_of_memory, resolve_device, starting_batch
+from MSLFusionLib.recon.lambdas import LambdaSpec, scalar_lambda
+from MSLFusionLib.recon.simulate import SamplingPlan, Scanners, SensorBatch
+from MSLFusionLib.recon.sources import FileSource, SensorData, SliceSource, VolumeOptions, VolumeSource
+
+HYBRID, FBP, ZERO_FILLED, TRUTH_CT, TRUTH_MR = "hybrid", "fbp", "zero-filled", "truth-ct", "truth-mr"
+
+
+class LoadedModel(Protocol):
+    """A network and its card (io.checkpoints.LoadedModel)."""
+
+    @property
+    def model(self) -> Any: ...
+
+    @property
+    def card(self) -> dict[str, Any]: ...
+
+    @property
+    def name(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class OutputVolume:
+    """One volume of a result on the CT's grid, float32 in [0, 1].
+
+    kind: "hybrid", or "fbp", "zero-filled", "truth-ct", "truth-mr". label: the lambda's for hybrids, else the kind.
+    """
+
+    kind: str
+    label: str
+    image: sitk.Image
+
+
+@dataclass(frozen=True)
+class ReconstructionResult:
+    """What a reconstruction gave.
+
+    volumes: empty when they went to a sink. achieved: what was measured (see Scanners.achieved). source: grid,
+    scalings and plan for the run record. warnings: the sentences that were also given to the job.
+    """
+
+    volumes: list[OutputVolume]
+    achieved: dict[str, Any]
+    source: dict[str, Any]
+    warnings: list[str]
+    device: str
+    batch: int
+    slices: int
+    seconds: float
+    labels: list[str] = field(default_factory=list)
+
+    @property
+    def hybrids(self) -> list[tuple[str, sitk.Image]]:
+        """(label, volume) of each lambda, in the order asked for."""
+        return [(volume.label, volume.image) for volume in self.volumes if volume.kind == HYBRID]
+
+    @property
+    def others(self) -> dict[str, sitk.Image]:
+        """Sensor images and ground truth by kind, where they were asked for."""
+        return {volume.kind: volume.image for volume in self.volumes if volume.kind != HYBRID}
+
+    def report(self) -> dict[str, Any]:
+        """The JSON-able part, for the run record."""
+        return {
+            "lambdas": self.labels,
+            "achieved": self.achieved,
+            "source": self.source,
+            "warnings": self.warnings,
+            "device": self.device,
+            "batch": self.batch,
+            "slices": self.slices,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+class Reconstructor:
+    """A network on a device, ready to reconstruct any number of inputs.
+
+    device: "auto" (CUDA when present), "cpu" or "cuda[:N]". batch: slices at a time; None chooses by device and
+    memory. The same call gives the same numbers on the same device. Raises InputError for a device that is not
+    there, and for a network that cannot decode lambda.
+    """
+
+    def __init__(self, loaded: LoadedModel, device: str = "auto", batch: int | None = None) -> None:
+        if batch is not None and batch < 1:
+            raise InputError(f"The batch must be 1 slice or more, not {batch}.")
+        if list(loaded.card["modalities"]) != ["ct", "mr"]:
+            raise InputError(f"The model '{loaded.name}' is not for CT and MR and cannot be used here.")
+        self.device = resolve_device(device)
+        self.card = loaded.card
+        self.name = loaded.name
+        self.model = loaded.model.to(self.device).eval()
+        self._batch = batch
+
+    def options(self, pixel_mm: float | None = None, mask_outside: bool = True) -> VolumeOptions:
+        """How volumes are brought to this network. pixel_mm: keep this pixel, even where the body does not fit."""
+        grid = self.card["grid"]
+        size = grid["size"]
+        normalisation = self.card.get("normalisation")
+        scaling = normalisation.get("mr", "percentile") if isinstance(normalisation, dict) else "percentile"
+        return VolumeOptions(
+            size=(int(size[0]), int(size[1])),
+            pixel_mm=float(grid["pixel_mm"] if pixel_mm is None else pixel_mm),
+            fixed_pixel=pixel_mm is not None,
+            mask_outside=mask_outside,
+            mr_scaling="minmax" if "min" in str(scaling) else "percentile",
+            official_fbp=self._official_fbp,
+        )
+
+    def reconstruct(
+        self,
+        lambdas: Sequence[float | LambdaSpec],
+        *,
+        ct: sitk.Image | None = None,
+        mr: sitk.Image | None = None,
+        plan: SamplingPlan | None = None,
+        sensors: SensorData | None = None,
+        modalities: Sequence[str] = ("ct", "mr"),
+        pixel_mm: float | None = None,
+        mask_outside: bool = True,
+        sensor_images: bool = False,
+        ground_truth: bool = False,
+        sink: Callable[[OutputVolume], None] | None = None,
+        job: Job = NO_JOB,
+    ) -> ReconstructionResult:
+        """Hybrid volumes on the CT's exact grid, float32 in [0, 1], one per lambda.
+
+        lambdas: numbers, or specifications from recon.lambdas. Either volumes (`ct` in HU and `mr` on the CT's
+        grid; one may be absent) measured by `plan`, or `sensors`, an open io.sensors.SensorReader. modalities:
+        those the network may see, for reconstruction from one of two. pixel_mm, mask_outside: see `options`.
+        sensor_images: also FBP and zero-filled volumes. ground_truth: also what was measured. sink: takes each
+        finished volume, which the result then does not keep.
+
+        Raises InputError for unusable input, JobError when a single slice does not fit the memory, Cancelled.
+        """
+        started = time.monotonic()
+        warnings: list[str] = []
+        job = _noting(job, warnings)
+        specs = [spec if isinstance(spec, LambdaSpec) else scalar_lambda(spec) for spec in lambdas]
+        if not specs:
+            raise InputError("Give at least one lambda.")
+        chosen = _modalities(modalities)
+        device = str(self.device)
+        source: SliceSource
+        if sensors is not None:
+            if ct is not None or mr is not None:
+                raise InputError("Give either volumes or a sensors file, not both.")
+            source = FileSource(sensors, device, self._official_fbp)
+        else:
+            ct, mr = (ct if "ct" in chosen else None), (mr if "mr" in chosen else None)
+            options = self.options(pixel_mm, mask_outside)
+            source = VolumeSource(ct, mr, plan or SamplingPlan(), options, device, job)
+        self._check(source, specs, chosen, job)
+        outputs = _Outputs(source, specs, sensor_images, ground_truth)
+        batch = self._run(source, specs, chosen, outputs, job)
+        volumes = outputs.volumes(sink)
+        return ReconstructionResult(
+            volumes,
+            source.scanners.achieved(),
+            source.report(),
+            warnings,
+            device_name(self.device),
+            batch,
+            len(source.occupied),
+            time.monotonic() - started,
+            [spec.label for spec in specs],
+        )
+
+    def encode(self, scanners: Scanners, batch: SensorBatch, modalities: Sequence[str] = ("ct", "mr")) -> Any:
+        """The latent of measured slices; see `decode`."""
+        return self._latent(scanners.images(batch), modalities)
+
+    def decode(self, latent: Any, lam: "float | Tensor") -> Tensor:
+        """Hybrid slices float32 (n, 1, H, W) in [0, 1] from a latent, at a number or a map (n, 1, H, W)."""
+        with torch.inference_mode(), self._autocast():
+            return self.model.decode(latent, lam).float().clamp(0.0, 1.0)
+
+    @property
+    def _official_fbp(self) -> bool:
+        return bool(self.card.get("preset") == "official")
+
+    def _latent(self, images: tuple[Tensor | None, Tensor | None], modalities: Sequence[str]) -> Any:
+        ct, mr = (image if name in modalities else None for name, image in zip(("ct", "mr"), images, strict=True))
+        with torch.inference_mode(), self._autocast():
+            return self.model.encode(ct, mr)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
+
+    def _check(self, source: SliceSource, specs: Sequence[LambdaSpec], chosen: Sequence[str], job: Job) -> None:
+        """Raises InputError for what cannot work; warns of sampling that the model was not trained on."""
+        scanners, shape = source.scanners, source.grid.volume.shape
+        if not any(
+            name in chosen and scanner is not None for name, scanner in (("ct", scanners.ct), ("mr", scanners.mr))
+        ):
+            raise InputError(f"The input holds no data of the chosen modalities ({', '.join(chosen)}).")
+        for spec in specs:
+            if spec.volume is not None and spec.volume.shape != shape:
+                raise InputError(f"The lambda map '{spec.label}' is not on the CT's grid.")
+        if len({spec.label for spec in specs}) < len(specs):
+            raise InputError("Two of the lambdas have the same name: give each value and map once.")
+        trained = self.card.get("sensors", {})
+        sampling: list[tuple[str, float]] = []
+        if scanners.ct is not None and "ct" in chosen:
+            sampling.append(("views", scanners.ct.geometry.views))
+        if scanners.mr is not None and "mr" in chosen:
+            sampling.append(("acceleration", scanners.mr.mask.acceleration))
+        for key, value in sampling:
+            low, high = trained.get(key, (-math.inf, math.inf))
+            if not low <= value <= high:
+                job.warning(
+                    f"The model '{self.name}' was trained on {key} from {low:g} to {high:g}; "
+                    f"{value:g} lies outside: expect a worse image."
+                )
+
+    def _run(
+        self, source: SliceSource, specs: Sequence[LambdaSpec], chosen: Sequence[str], outputs: "_Outputs", job: Job
+    ) -> int:
+        """All occupied slices in batches; a batch that does not fit the memory is halved. Returns the batch."""
+        occupied, done = source.occupied, 0
+        batch = self._batch or starting_batch(self.device, source.grid.size)
+        job.step("reconstruct", 0, len(occupied))
+        while done < len(occupied):
+            numbers = occupied[done : done + batch]
+            try:
+                self._slices(source, specs, chosen, outputs, numbers)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(numbers) == 1:
+                    raise JobError(f"A single slice does not fit the memory of {device_name(self.device)}.") from error
+                batch = max(1, len(numbers) // 2)
+                job.warning(f"The memory is short: going on with {batch} slices at a time.")
+                failed = True
+            else:
+                failed = False
+                done += len(numbers)
+                job.step("reconstruct", done, len(occupied))
+            if failed and self.device.type == "cuda":
+                # Only here, when the exception no longer holds the tensors, can their memory be given back.
+                torch.cuda.empty_cache()
+        return batch
+
+    def _slices(
+        self,
+        source: SliceSource,
+        specs: Sequence[LambdaSpec],
+        chosen: Sequence[str],
+        outputs: "_Outputs",
+        numbers: np.ndarray,
+    ) -> None:
+        grid = source.grid
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+            images = source.scanners.images(source.measure(numbers, self.device))
+            latent = self._latent(images, chosen)
+            for index, spec in enumerate(specs):
+                lam: float | Tensor
+                if spec.volume is not None:
+                    block = grid.to_network(grid.turned(spec.volume)[numbers], extend=True)
+                    lam = torch.from_numpy(block)[:, None].to(self.device)
+                else:
+                    assert spec.value is not None
+                    lam = spec.value
+                outputs.put((HYBRID, index), numbers, self.decode(latent, lam)[:, 0].cpu().numpy())
+        outputs.put_images(images, numbers)
+        outputs.put_truth(source, numbers)
+
+
+class _Outputs:
+    """The volumes under construction: arrays on the CT's grid, background where nothing was reconstructed."""
+
+    def __init__(
+        self, source: SliceSource, specs: Sequence[LambdaSpec], sensor_images: bool, ground_truth: bool
+    ) -> None:
+        self._grid = source.grid
+        self._labels: dict[tuple[str, int], str] = {(HYBRID, i): spec.label for i, spec in enumerate(specs)}
+        scanners = source.scanners
+        for wanted, kind, scanner in (
+            (sensor_images, FBP, scanners.ct),
+            (sensor_images, ZERO_FILLED, scanners.mr),
+            (ground_truth, TRUTH_CT, scanners.ct),
+            (ground_truth, TRUTH_MR, scanners.mr),
+        ):
+            if wanted and scanner is not None:
+                self._labels[kind, 0] = kind
+        if ground_truth and not isinstance(source, VolumeSource):
+            raise InputError("A sensors file holds no ground truth.")
+        try:
+            self._arrays = {key: np.zeros(self._grid.volume.shape, np.float32) for key in self._labels}
+        except MemoryError:
+            raise JobError(f"{len(self._labels)} volumes of the CT's size do not fit the memory.") from None
+
+    def put(self, key: tuple[str, int], numbers: np.ndarray, slices: np.ndarray) -> None:
+        """Network slices (n, H, W) in [0, 1] into the volume `key`."""
+        self._grid.turned(self._arrays[key])[numbers] = self._grid.from_network(slices)
+
+    def put_images(self, images: tuple[Tensor | None, Tensor | None], numbers: np.ndarray) -> None:
+        """Sensor images, where asked for."""
+        for kind, image in zip((FBP, ZERO_FILLED), images, strict=True):
+            if image is not None and (kind, 0) in self._arrays:
+                self.put((kind, 0), numbers, image[:, 0].float().cpu().numpy())
+
+    def put_truth(self, source: SliceSource, numbers: np.ndarray) -> None:
+        """Ground truth, where asked for."""
+        if (TRUTH_CT, 0) in self._arrays or (TRUTH_MR, 0) in self._arrays:
+            for kind, slices in zip((TRUTH_CT, TRUTH_MR), source.truth(numbers), strict=True):
+                if slices is not None:
+                    self.put((kind, 0), numbers, slices)
+
+    def volumes(self, sink: Callable[[OutputVolume], None] | None) -> list[OutputVolume]:
+        """The finished volumes one after the other, each array given up as its image is made."""
+        kept = []
+        for key, label in self._labels.items():
+            volume = OutputVolume(key[0], label, self._grid.volume.image(self._arrays.pop(key)))
+            if sink is not None:
+                sink(volume)
+            else:
+                kept.append(volume)
+        return kept
+
+
+def to_hu(image: sitk.Image) -> sitk.Image:
+    """A lambda = 0 (or FBP) volume in HU, float32: 0 becomes -1000 HU, 1 becomes 2125 HU."""
+    slope, offset = network_to_hu(1.0) - network_to_hu(0.0), network_to_hu(0.0)
+    return sitk.ShiftScale(image, offset / slope, slope, sitk.sitkFloat32)
+
+
+def _modalities(names: Sequence[str]) -> tuple[str, ...]:
+    chosen = tuple(dict.fromkeys(names))
+    if not chosen or any(name not in ("ct", "mr") for name in chosen):
+        raise InputError(f"The modalities must be ct, mr or both, not {', '.join(names) or 'none'}.")
+    return chosen
+
+
+def _noting(job: Job, warnings: list[str]) -> Job:
+    """The same job, which also keeps the warnings."""
+
+    def warn(sentence: str) -> None:
+        warnings.append(sentence)
+        job.warning(sentence)
+
+    return replace(job, warn=warn)
