@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,20 @@ def load_bundle(scene: Any, path: str | Path, clear: bool = True) -> None:
     source = Path(path)
     if not source.is_file():
         raise InputError(f"{source}: no such file")
+    if not _holds_a_scene(source):
+        raise InputError(f"{source}: not a Slicer scene (.mrb), or a damaged one")
     messages = _messages()
     if not scene.ReadFromMRB(str(source.absolute()), clear, messages):
         raise InputError(f"{source}: not a readable Slicer scene: {_text(messages)}")
+
+
+def _holds_a_scene(path: Path) -> bool:
+    """Whether this is a zip archive with a .mrml file in it; the reader itself takes this for granted."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(".mrml") for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return False
 
 
 def _messages() -> Any:

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from MSLFusionLib.scene import bundle, hierarchy, tables, views
 from MSLFusionLib.scene.bootstrap import application
 from MSLFusionLib.scene.colors import Display, add_lambda_legend, show_as
-from MSLFusionLib.scene.segmentations import segmentation_from_masks
+from MSLFusionLib.scene.segmentations import PaintedSegment, segmentation_from_masks
 from MSLFusionLib.scene.sequences import LambdaSweep
 from MSLFusionLib.scene.transforms import node_from_transform
 from MSLFusionLib.scene.volumes import node_from_image
@@ -19,12 +19,12 @@ from MSLFusionLib.scene.volumes import node_from_image
 class Painted(NamedTuple):
     """Painted lambda and what came of it.
 
-    segments: (mask on the CT's grid, lambda, feather mm) in painting order.
+    segments: (mask on the CT's grid, lambda, feather mm[, name]) in painting order.
     hybrid: the volume in [0, 1].
     lambda_map: the feathered map in [0, 1] on the CT's grid, where it shall be kept as well.
     """
 
-    segments: Sequence[tuple[sitk.Image, float, float]]
+    segments: Sequence[PaintedSegment | tuple[sitk.Image, float, float]]
     hybrid: sitk.Image
     lambda_map: sitk.Image | None = None
 

@@ -30,7 +30,7 @@ class PaintedSegment(NamedTuple):
     mask: sitk.Image
     lam: float
     feather_mm: float
-    name: str
+    name: str = ""
 
 
 def tag_segment(node: Any, segment_id: str, lam: float, feather_mm: float = 0.0) -> None:
@@ -109,21 +109,20 @@ def painted_segments(node: Any, reference: sitk.Image) -> list[PaintedSegment]:
 def segmentation_from_masks(
     scene: Any,
     name: str,
-    segments: Sequence[tuple[sitk.Image, float, float]],
+    segments: Sequence[PaintedSegment | tuple[sitk.Image, float, float]],
     reference_node: Any = None,
-    names: Sequence[str] | None = None,
 ) -> Any:
-    """Add a vtkMRMLSegmentationNode with one tagged segment per (mask, lambda, feather mm).
+    """Add a vtkMRMLSegmentationNode with one tagged segment per (mask, lambda, feather mm[, name]).
 
-    Masks may overlap: each gets a layer of its own. reference_node: the volume node whose grid the
-    Segment Editor shall paint on. names: one per segment; "lambda 0.25" and the like by default.
+    Masks may overlap: each gets a layer of its own. A segment without a name is called "lambda 0.25" and the
+    like. reference_node: the volume node whose grid the Segment Editor shall paint on.
     """
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
     node.CreateDefaultDisplayNodes()
     if reference_node is not None:
         node.SetReferenceImageGeometryParameterFromVolumeNode(reference_node)
-    for index, (mask, lam, feather_mm) in enumerate(segments):
-        segment_name = names[index] if names is not None else f"lambda {lam:g}"
+    for mask, lam, feather_mm, given_name in (PaintedSegment(*segment) for segment in segments):
+        segment_name = given_name or f"lambda {lam:g}"
         segment_id = node.AddSegmentFromBinaryLabelmapRepresentation(_oriented_mask(mask), segment_name)
         if not segment_id:
             raise InputError(f"the mask of '{segment_name}' could not become a segment")
