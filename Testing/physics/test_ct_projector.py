@@ -187,3 +187,14 @@ def test_cuda_agrees_with_the_processor(stored: bool, small_blocks: None) -> Non
     assert relative(cuda.forward(image.cuda()).cpu(), sinogram) < 1e-5
     assert relative(cuda.adjoint(sinogram.cuda()).cpu(), host.adjoint(sinogram)) < 1e-5
     assert relative(cuda.fbp(sinogram.cuda()).cpu(), host.fbp(sinogram)) < 1e-5
+
+
+def test_matrices_made_in_inference_mode_serve_training_too() -> None:
+    operator = BuiltinOperator(FanBeamGeometry.covering((12, 12), 4.0, 5))
+    image = torch.ones((1, 1, 12, 12))
+    with torch.inference_mode():
+        operator.adjoint(operator.forward(image))
+    image.requires_grad_()
+    operator.forward(image).sum().backward()
+    assert image.grad is not None
+    assert image.grad.abs().sum() > 0

@@ -24,6 +24,7 @@ from MSLFusionLib.physics.geometry import FanBeamGeometry
 LARGEST_ERROR = 0.01
 """The relative error against the built-in projector at which a backend is refused."""
 
+_DEVICES = {"torch-radon": ("cuda",), "astra": ("cpu", "cuda")}
 _CHECKED_VIEWS = 8
 _RADON_MAX_VIEWS = 4096
 _RADON_V1_MULTIPLE = 16
@@ -112,6 +113,8 @@ def external_operator(
     is not installed and BackendRefusedError, with the reason, when it must not be used here.
     """
     make = {"torch-radon": _torch_radon, "astra": _astra}[name]
+    if device.type not in _DEVICES[name]:
+        raise BackendRefusedError(f"it does not work on the device {device}")
     if geometry.offset_mm:
         raise BackendRefusedError("it does not know detectors with an offset")
     try:
@@ -173,10 +176,8 @@ def _import(module: str) -> ModuleType:
 
 
 def _torch_radon(
-    geometry: FanBeamGeometry, device: torch.device
+    geometry: FanBeamGeometry, _device: torch.device
 ) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
-    if device.type != "cuda":
-        raise BackendRefusedError("it works on CUDA only")
     module = _import("torch_radon")
     if geometry.views > _RADON_MAX_VIEWS:
         raise BackendRefusedError(f"it takes at most {_RADON_MAX_VIEWS} views")
