@@ -1,0 +1,177 @@
+"""The module files load in Slicer without cost, describe themselves, and the batch script always ends Slicer."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "scipy", "SimpleITK", "numpy", "h5py", "matplotlib", "vtk")
+
+
+def in_slicer(code: str, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run `code` in a fresh Python with both module folders on its path and stand-ins for Slicer's modules."""
+    paths = [ROOT / "MSLFusion", ROOT / "MSLFusionTraining", ROOT / "Testing" / "standins"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
+    command = [sys.executable, "-c", f"import light_slicer; light_slicer.install()\n{code}", *words]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", ["MSLFusion", "MSLFusionTraining"])
+def test_a_module_file_imports_nothing_heavy_and_describes_itself(name: str, tmp_path: Path) -> None:
+    code = f"""
+import json, sys
+import {name} as module
+parent = light_slicer.Parent()
+module.{name}(parent)
+loaded = [one for one in {HEAVY!r} if one in sys.modules]
+print(json.dumps({{"loaded": loaded, **vars(parent)}}))
+"""
+    done = in_slicer(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    described = json.loads(done.stdout)
+    assert described["loaded"] == []
+    assert described["title"].startswith("MSL Fusion")
+    assert described["categories"] == ["Image Synthesis"]
+    assert described["contributors"] == ["MSLFusion contributors"]
+    assert "<a href=" in described["helpText"]
+    assert "Multi-sensor Learning" in described["acknowledgementText"]
+
+
+def test_the_panel_shows_and_copies_a_command_that_names_the_batch_script(tmp_path: Path) -> None:
+    code = """
+import MSLFusion
+widget = MSLFusion.MSLFusionWidget()
+widget.setup()
+button = next(one for one in widget.layout.widgets if getattr(one, "slots", None))
+button.slots["clicked()"]()
+print(light_slicer.CLIPBOARD.content)
+"""
+    done = in_slicer(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    script = ROOT / "MSLFusion" / "batch.py"
+    assert done.stdout.strip() == (
+        f'"/opt/Slicer/Slicer" --no-splash --no-main-window --python-script "{script}" demo --output demo'
+    )
+
+
+def test_the_training_panel_says_where_training_is_done(tmp_path: Path) -> None:
+    code = """
+import MSLFusionTraining
+widget = MSLFusionTraining.MSLFusionTrainingWidget()
+widget.setup()
+print(widget.layout.widgets[0].text)
+"""
+    done = in_slicer(code, tmp_path)
+    assert "mslfusion train" in done.stdout, done.stderr
+
+
+def batch(folder: Path, *words: str, script: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the batch script under plain Python, with nothing of ours on the path."""
+    command = [sys.executable, "-P", str(script or ROOT / "MSLFusion" / "batch.py"), *words]
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_the_batch_script_knows_all_words_and_exit_codes(tmp_path: Path) -> None:
+    done = batch(tmp_path, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "reconstruct" in done.stdout
+    assert "train" in done.stdout
+    assert batch(tmp_path, "models", "list").returncode == 0
+    wrong = batch(tmp_path, "models", "show", "nobody-made-this")
+    assert wrong.returncode == 2
+    assert len(wrong.stderr.strip().splitlines()) == 1
+    assert batch(tmp_path, "no-such-word").returncode == 2
+
+
+def test_the_batch_script_works_from_an_installed_extension(tmp_path: Path) -> None:
+    """There both libraries and the script lie in one folder."""
+    installed = tmp_path / "qt-scripted-modules"
+    for module in ("MSLFusion", "MSLFusionTraining"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / module / f"{module}Lib", installed / f"{module}Lib", ignore=ignored)
+    shutil.copy(ROOT / "MSLFusion" / "batch.py", installed)
+    done = batch(tmp_path, "--help", script=installed / "batch.py")
+    assert done.returncode == 0, done.stderr
+    assert "train" in done.stdout
+
+
+def test_a_broken_installation_ends_with_one_line(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "MSLFusion" / "batch.py", tmp_path)
+    (tmp_path / "MSLFusionLib").mkdir()
+    (tmp_path / "MSLFusionLib" / "__init__.py").write_text("raise RuntimeError('broken\\ninstallation')")
+    done = batch(tmp_path, "models", script=tmp_path / "batch.py")
+    assert done.returncode == 1
+    assert done.stderr == "mslfusion: error: RuntimeError: broken installation (--debug shows where)\n"
+    debug = batch(tmp_path, "models", "--debug", script=tmp_path / "batch.py")
+    assert debug.returncode == 1
+    assert "Traceback" in debug.stderr
+
+
+RUN_IN_APPLICATION = """
+import runpy, slicer, sys, types
+slicer.app = object()
+def leave(code):
+    print("application leaves with", code)
+    if "no exit" in sys.argv:
+        raise RuntimeError("the application is already gone")
+slicer.util = types.SimpleNamespace(exit=leave)
+sys.modules["MSLFusionLib.cli"] = cli = types.ModuleType("cli")
+def main(words, providers):
+    if words[:1] == ["exit"]: sys.exit(words[1] if len(words) > 1 else None)
+    if words[:1] == ["fail"]: raise ValueError("no")
+    if words[:1] == ["stop"]: raise KeyboardInterrupt
+    return 2
+cli.main = main
+import MSLFusionLib
+MSLFusionLib.cli = cli
+runpy.run_path(sys.argv.pop(1), run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(["wrong"], 2), (["exit"], 0), (["exit", "text"], 1), (["fail"], 1), (["stop"], 130)],
+)
+def test_inside_slicer_every_way_out_ends_the_application(words: list[str], code: int, tmp_path: Path) -> None:
+    done = in_slicer(RUN_IN_APPLICATION, tmp_path, str(ROOT / "MSLFusion" / "batch.py"), *words)
+    assert f"application leaves with {code}\n" in done.stdout, done.stderr
+
+
+def test_where_the_application_cannot_leave_the_process_ends(tmp_path: Path) -> None:
+    done = in_slicer(RUN_IN_APPLICATION, tmp_path, str(ROOT / "MSLFusion" / "batch.py"), "wrong", "no exit")
+    assert done.returncode == 2
+    assert "already gone" in done.stderr
+
+
+def test_slicer_finds_a_hidden_module_in_the_batch_script(tmp_path: Path) -> None:
+    """Slicer loads every .py file of a module folder; without a class of that name it would log an error."""
+    code = """
+import batch
+parent = light_slicer.Parent()
+batch.batch(parent)
+print(parent.hidden)
+"""
+    assert in_slicer(code, tmp_path).stdout == "True\n"
+
+
+def test_models_are_found_in_the_source_tree_and_in_a_wheel(tmp_path: Path) -> None:
+    source = tmp_path / "source" / "MSLFusion"
+    wheel = tmp_path / "site-packages"
+    for root, models in (
+        (source, source / "Resources" / "Models"),
+        (wheel, wheel / "MSLFusionLib" / "Resources" / "Models"),
+    ):
+        models.mkdir(parents=True)
+        (root / "MSLFusionLib").mkdir(exist_ok=True)
+        shutil.copy(ROOT / "MSLFusion" / "MSLFusionLib" / "resources.py", root / "MSLFusionLib")
+        code = "import resources; print(resources.models_folder())"
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=root / "MSLFusionLib", capture_output=True, text=True, check=True
+        )
+        assert Path(done.stdout.strip()) == models

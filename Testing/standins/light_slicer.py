@@ -1,0 +1,90 @@
+"""The few names of Slicer's Python that the module files touch when they are loaded and first shown.
+
+Each remembers what was done with it. Only for subprocesses: `install()` puts them in place of the real modules.
+"""
+
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+
+class Parent:
+    """qSlicerScriptedLoadableModule: takes title, categories, helpText and so on as attributes."""
+
+
+class ScriptedLoadableModule:
+    """Slicer's base class of module descriptions (Base/Python/slicer/ScriptedLoadableModule.py)."""
+
+    def __init__(self, parent: Any) -> None:
+        self.parent = parent
+        parent.contributors, parent.categories, parent.dependencies = [], [], []
+
+
+class ScriptedLoadableModuleWidget:
+    """Slicer's base class of module panels; its layout remembers what was added."""
+
+    def __init__(self, parent: Any = None) -> None:
+        self.parent = parent
+        self.layout = Layout()
+
+    def setup(self) -> None:
+        """The base class adds its developer section here."""
+
+
+class ScriptedLoadableModuleTest:
+    """Slicer's base class of tests inside the application (a unittest.TestCase)."""
+
+
+class Layout:
+    """A QVBoxLayout that remembers its widgets."""
+
+    def __init__(self) -> None:
+        self.widgets: list[Any] = []
+
+    def addWidget(self, widget: Any) -> None:
+        self.widgets.append(widget)
+
+    def addStretch(self, _stretch: int) -> None:
+        self.widgets.append(None)
+
+
+class Widget:
+    """QLabel, QLineEdit and QPushButton as PythonQt shows them: properties are plain attributes."""
+
+    def __init__(self, text: str = "") -> None:
+        self.text = text
+        self.slots: dict[str, Any] = {}
+
+    def connect(self, signal: str, slot: Any) -> None:
+        self.slots[signal] = slot
+
+
+class Clipboard:
+    """QClipboard."""
+
+    def __init__(self) -> None:
+        self.content = ""
+
+    def setText(self, text: str) -> None:
+        self.content = text
+
+
+CLIPBOARD = Clipboard()
+
+
+def install() -> None:
+    """Register qt, ctk and slicer with the submodules that module files import."""
+    qt = ModuleType("qt")
+    qt.QLabel = qt.QLineEdit = qt.QPushButton = Widget  # type: ignore[attr-defined]
+    qt.QApplication = SimpleNamespace(clipboard=lambda: CLIPBOARD)  # type: ignore[attr-defined]
+    slicer = ModuleType("slicer")
+    slicer.__path__ = []
+    slicer.app = SimpleNamespace(launcherExecutableFilePath="/opt/Slicer/Slicer")  # type: ignore[attr-defined]
+    modules = ModuleType("slicer.ScriptedLoadableModule")
+    for cls in (ScriptedLoadableModule, ScriptedLoadableModuleWidget, ScriptedLoadableModuleTest):
+        setattr(modules, cls.__name__, cls)
+    i18n = ModuleType("slicer.i18n")
+    i18n.tr = lambda text, context=None: text  # type: ignore[attr-defined]
+    i18n.translate = lambda context, text: text  # type: ignore[attr-defined]
+    for module in (qt, ModuleType("ctk"), slicer, modules, i18n):
+        sys.modules[module.__name__] = module
