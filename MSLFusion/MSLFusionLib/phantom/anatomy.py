@@ -45,9 +45,7 @@ class Anatomy:
     def __init__(self, seed: int, tumour: bool | None = None, metal: bool = False) -> None:
         self.plan = BodyPlan(seed)
         self.table = TissueTable(self.plan.tissue_rng)
-        rng = self.plan.rng_choice
-        by_seed, drawn = bool(rng.random() < 0.2), Tumour.draw(rng)
-        self.tumour = drawn if (by_seed if tumour is None else tumour) else None
+        self.tumour = Tumour.of_seed(seed, tumour)
         self.metal = metal
 
     def sample(self, x: Array, y: Array, z: Array, edge_mm: float) -> Sample:
@@ -93,8 +91,8 @@ class Anatomy:
             paint_deep_brain(canvas, plan, brain)
             paint_falx(canvas, plan, brain, o)
             paint_pial_vessels(canvas, plan, brain)
-            paint_hindbrain(canvas, plan, patch, outline)
             paint_calcifications(canvas, plan, brain)
+        paint_hindbrain(canvas, plan, patch, outline)
         paint_arteries(canvas, plan, patch)
         if self.tumour is not None:
             paint_tumour(canvas, plan, patch, self.tumour)

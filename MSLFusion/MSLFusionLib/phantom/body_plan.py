@@ -62,8 +62,8 @@ class Traits:
             atrophy_mm=0.4 + 2.4 * age,
             ventricles=normal(0.85 + 0.55 * age, 0.18, 0.55, 1.8),
             sulcus_depth_mm=normal(17.0, 1.5, 13.0, 21.0),
-            fold_mm=normal(19.5, 1.3, 17.0, 23.0),
-            cortex_mm=normal(2.9, 0.2, 2.4, 3.4),
+            fold_mm=normal(16.5, 1.2, 14.0, 20.0),
+            cortex_mm=normal(2.8, 0.2, 2.3, 3.3),
             sinus=normal(1.0, 0.18, 0.55, 1.4),
             pneumatisation=normal(0.0, 0.6, -1.2, 1.2),
             nose_mm=normal(11.0, 2.0, 7.0, 16.0),
@@ -83,11 +83,10 @@ class BodyPlan:
         self.seed = seed
         self.traits = Traits.draw(rng)
         self.tissue_rng = np.random.default_rng([seed, 0x7155])
-        self.rng_choice = np.random.default_rng([seed, 0xC401])
         self._bend = [WaveField(rng, 110.0) for _ in range(3)]
         self._wobble = [WaveField(rng, 42.0, 9) for _ in range(3)]
         self._skew = rng.normal(0.0, 0.015, 3)
-        self.fold = NoiseField(rng, self.traits.fold_mm, bandwidth=0.18, spacing=2.2, n=90, order=3, gradient=True)
+        self.fold = NoiseField(rng, self.traits.fold_mm, bandwidth=0.18, spacing=2.0, n=96, order=3, gradient=True)
         self.mid = NoiseField(rng, 13.0, bandwidth=0.3, spacing=2.0, n=64)
         self.cells = NoiseField(rng, 5.5, bandwidth=0.25, spacing=0.9, n=64)
         self.texture = NoiseField(rng, 3.0, bandwidth=0.45, spacing=0.8, n=64)

@@ -49,7 +49,7 @@ def paint_cerebrum(canvas: Canvas, plan: BodyPlan, patch: Patch, outline: Outlin
     pial = pial_depth(plan, part, hull[keep])
     grey_edge = t.cortex_mm * (1.0 + 0.14 * plan.mid(part.x, part.y, part.z))
     canvas.paint(part, "grey", -pial)
-    canvas.paint(part, "white", grey_edge - pial, softness=1.3)
+    canvas.paint(part, "white", grey_edge - pial, softness=1.8)
 
 
 def pial_depth(plan: BodyPlan, patch: Patch, hull: Array) -> Array:
@@ -82,7 +82,7 @@ def pial_depth(plan: BodyPlan, patch: Patch, hull: Array) -> Array:
     reach = reach - 2.0 * inside_core * shapes.step(26.0 - side, 16.0)
     sulcus = np.hypot(sheet, np.maximum(depth - reach, 0.0) * 1.2)
     sulcus = np.minimum(sulcus, _sylvian(plan, patch, depth))
-    width = 0.2 + 0.15 * t.atrophy_mm + (0.3 + 0.25 * t.atrophy_mm) * np.exp(-depth * (1.0 / 5.0))
+    width = 0.12 + 0.15 * t.atrophy_mm + (0.22 + 0.25 * t.atrophy_mm) * np.exp(-depth * (1.0 / 5.0))
     return smooth_min(depth, sulcus - width, 2.5)
 
 

@@ -45,10 +45,10 @@ def _paint_jaws(canvas: Canvas, plan: BodyPlan, patch: Patch) -> None:
     pterygoid = shapes.capsule(side, y, z, (14.0, 10.0, -55.0), (16.0, 6.0, -82.0), 2.2, 1.6)
     canvas.paint(part, "bone", pterygoid)
     arch = _arch(x, y, side, 64.0 * jaw)
-    alveolar = np.maximum(np.abs(arch) - 6.0, np.abs(z + 85.0) - 7.0)
+    alveolar = np.maximum(np.abs(arch) - 6.0, np.maximum(np.abs(z + 85.0) - 7.0, 14.0 - y))
     palate = np.maximum(np.maximum(np.abs(z + 80.0) - 1.6, arch), 8.0 - y)
     canvas.paint(part, "bone", np.minimum(alveolar, palate))
-    canvas.paint(part, "marrow", np.maximum(alveolar + 1.5, palate * 0 + alveolar) + 0.5 * rough, softness=1.5)
+    canvas.paint(part, "marrow", alveolar + 1.5 + 0.5 * rough, softness=1.5)
     mouth = np.maximum(arch + 3.0, np.abs(z + 101.0) - 17.0)
     canvas.paint(part, "muscle", np.maximum(mouth, 12.0 - y))
     # teeth stand along the arch: a position along it, cut into crowns
@@ -81,7 +81,7 @@ def _paint_cheek(canvas: Canvas, plan: BodyPlan, patch: Patch) -> None:
         side,
         y,
         z,
-        [(52.0, 50.0, -56.0), (53.0, 46.0, -38.0), (46.0, 56.0, -20.0), (24.0, 68.0, -18.0), (8.0, 72.0, -24.0)],
+        [(52.0, 50.0, -56.0), (53.0, 46.0, -41.0), (46.0, 56.0, -23.0), (24.0, 68.0, -21.0), (8.0, 72.0, -26.0)],
         [4.5, 3.5, 4.0, 4.0, 4.0],
     )
     maxilla = shapes.superellipsoid(side, y, z, (24.0, 44.0, -64.0), (20.0, 21.0, 19.0), 2.6)
@@ -128,7 +128,7 @@ def _paint_sinuses(canvas: Canvas, plan: BodyPlan, patch: Patch) -> None:
     s = plan.traits.sinus
     wave = plan.mid(x, y, z)
     rough = plan.cells(x, y, z)
-    ethmoid = shapes.superellipsoid(x, y, z, (0.0, 38.0, -37.0), (12.5, 24.0, 11.0), 3.0)
+    ethmoid = shapes.superellipsoid(x, y, z, (0.0, 38.0, -42.0), (12.5, 24.0, 11.0), 3.0)
     walls = np.minimum(0.9 - np.abs(x), 0.75 - np.abs(rough) * 1.9)
     sphenoid = shapes.superellipsoid(x, y, z, (0.0, 8.0, -43.0), (13.0 * s, 13.0, 10.0), 2.6) + 0.8 * wave
     split = 0.7 - np.abs(x - 3.0 + 0.1 * y)
@@ -165,26 +165,26 @@ def _paint_orbit(canvas: Canvas, plan: BodyPlan, patch: Patch, sign: float) -> N
     if not len(part):
         return
     x, y, z = part.side, part.y, part.z
-    apex, eye = (13.0, 14.0, -34.0), (33.0, 52.0, -38.0)
-    cone = shapes.capsule(x, y, z, apex, (33.0, 52.0, -38.0), 3.0, 18.5)
+    apex, eye = (13.0, 14.0, -34.0), (33.0, 52.0, -41.0)
+    cone = shapes.capsule(x, y, z, apex, (33.0, 52.0, -41.0), 3.0, 17.5)
     cone = np.maximum(cone, (y - 60.0) + 0.15 * (x - 30.0))
     canvas.paint(part, "thin_bone", np.maximum(cone - 1.3, y - 56.0))
     canvas.paint(part, "fat", cone)
     muscles = [
         shapes.tube(
-            x, y, z, [apex, (33.0 + dx * 0.85, 34.0, -38.0 + dz * 0.85), (33.0 + dx, 52.0, -38.0 + dz)], [1.2, 2.2, 0.8]
+            x, y, z, [apex, (33.0 + dx * 0.85, 34.0, -41.0 + dz * 0.85), (33.0 + dx, 52.0, -41.0 + dz)], [1.2, 2.2, 0.8]
         )
         for dx, dz in ((13.5, 0.0), (-13.5, 0.0), (0.0, 13.0), (0.0, -13.0))
     ]
     canvas.paint(part, "muscle", np.minimum.reduce(muscles))
-    nerve = shapes.tube(x, y, z, [(9.0, 8.0, -32.0), (18.0, 24.0, -36.0), (29.0, 41.0, -38.0)], [2.0, 2.0, 2.0])
+    nerve = shapes.tube(x, y, z, [(9.0, 8.0, -32.0), (18.0, 24.0, -38.0), (29.0, 41.0, -41.0)], [2.0, 2.0, 2.0])
     canvas.paint(part, "csf", nerve - 0.9, cover=0.7)
     canvas.paint(part, "stem", nerve)
     globe = shapes.ellipsoid(x, y, z, eye, (12.3, 12.3, 12.0))
-    cornea = shapes.ellipsoid(x, y, z, (33.5, 59.0, -38.0), (6.5, 6.5, 6.5))
+    cornea = shapes.ellipsoid(x, y, z, (33.5, 59.0, -41.0), (6.5, 6.5, 6.5))
     globe = shapes.smooth_min(globe, cornea, 2.0)
     canvas.paint(part, "sclera", globe)
     canvas.paint(part, "vitreous", globe + 1.0)
-    canvas.paint(part, "lens", shapes.ellipsoid(x, y, z, (33.5, 59.5, -38.0), (4.6, 2.2, 4.6)))
-    gland = shapes.ellipsoid(x, y, z, (47.0, 54.0, -30.0), (4.0, 6.0, 6.0))
+    canvas.paint(part, "lens", shapes.ellipsoid(x, y, z, (33.5, 59.5, -41.0), (4.6, 2.2, 4.6)))
+    gland = shapes.ellipsoid(x, y, z, (47.0, 54.0, -33.0), (4.0, 6.0, 6.0))
     canvas.paint(part, "gland", gland)

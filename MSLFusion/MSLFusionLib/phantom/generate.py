@@ -136,6 +136,9 @@ def head_slices(
     positions = np.asarray(positions_mm, np.float64)
     if positions.ndim != 1 or not len(positions) or not np.all(np.isfinite(positions)):
         raise InputError("positions_mm must be a list of one or more numbers.")
+    pose = (rotation_deg, *tilt_deg, *offset_mm)
+    if len(pose) != 5 or not all(math.isfinite(v) for v in pose):
+        raise InputError(f"Rotation, two tilts and two offsets must be finite numbers, not {pose}.")
     anatomy = _anatomy(seed, tumour, metal)
     turn = _rotation(tilt_deg[0], tilt_deg[1], rotation_deg).astype(np.float32)
     u = ((np.arange(width) - (width - 1) / 2) * pixel - offset_mm[0]).astype(np.float32)
@@ -161,8 +164,8 @@ def _anatomy(seed: int, tumour: bool | None, metal: bool) -> Anatomy:
 
 
 def _edge(sx: float, sy: float) -> float:
-    """Width of the soft edges: a little over a pixel."""
-    return 1.2 * max(math.sqrt(sx * sy), 0.4)
+    """Width of the soft edges: a pixel and a half, as a scanner's point spread."""
+    return 1.4 * max(math.sqrt(sx * sy), 0.4)
 
 
 def _volumes(

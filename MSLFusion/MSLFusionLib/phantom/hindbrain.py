@@ -58,7 +58,7 @@ def _paint_brainstem(canvas: Canvas, plan: BodyPlan, patch: Patch) -> None:
     pons = shapes.superellipsoid(x, y, z, (0.0, -25.0, -33.0), (17.0, 13.5, 13.5), 2.2)
     arm = shapes.capsule(side, y, z, (14.0, -30.0, -34.0), (26.0, -46.0, -36.0), 8.0, 8.0)
     medulla = shapes.tube(
-        x / 1.15, y, z, [(0.0, -32.0, -44.0), (0.0, -39.0, -64.0), (0.0, -47.0, -110.0)], [8.5, 7.0, 5.6]
+        x / 1.15, y, z, [(0.0, -32.0, -44.0), (0.0, -39.0, -64.0), (0.0, -41.0, -110.0)], [8.5, 7.0, 5.6]
     )
     fossa = np.maximum(shapes.capsule(x, y, z, (0.0, -16.0, -4.0), (0.0, -14.0, -22.0), 4.0, 3.5), y + 14.0)
     stem = shapes.smooth_min(midbrain, peduncle, 3.0)

@@ -1,7 +1,7 @@
 """Random functions of position: the same seed gives the same function, whatever grid it is evaluated on."""
 
 import numpy as np
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from MSLFusionLib.phantom.shapes import Array
 
@@ -33,8 +33,8 @@ class NoiseField:
         band = np.exp(-0.5 * (np.log(radius * wavelength_mm) / bandwidth) ** 2).astype(np.float32)
         band[0, 0, 0] = 0.0
         white = rng.standard_normal((n, n, n), dtype=np.float32)
-        spectrum = np.fft.rfftn(white).astype(np.complex64) * band
-        scale = 1.0 / float(np.std(np.fft.irfftn(spectrum, s=white.shape)))
+        spectrum = fft.rfftn(white) * band
+        scale = 1.0 / float(np.std(fft.irfftn(spectrum, s=white.shape)))
         spectrum *= scale
         self.order = order
         self.spacing = spacing
@@ -42,12 +42,12 @@ class NoiseField:
         if gradient:
             square = np.zeros(white.shape, np.float32)
             for f in (fz, fy, fx):
-                square += np.fft.irfftn(spectrum * (2j * np.pi * f), s=white.shape).astype(np.float32) ** 2
+                square += fft.irfftn(spectrum * np.complex64(2j * np.pi) * f, s=white.shape) ** 2
             self._slope = np.sqrt(square)
         if order == 3:
             for f in (fz, fy, fx):
-                spectrum = spectrum / ((2.0 + np.cos(2 * np.pi * f * spacing)) / 3.0)
-        self._values = np.fft.irfftn(spectrum, s=white.shape).astype(np.float32)
+                spectrum /= (2.0 + np.cos(np.float32(2 * np.pi * spacing) * f)) / 3.0
+        self._values = fft.irfftn(spectrum, s=white.shape)
 
     def __call__(self, x: Array, y: Array, z: Array) -> Array:
         """The field at positions in mm (float32 arrays of one shape)."""

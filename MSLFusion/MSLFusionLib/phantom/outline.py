@@ -24,7 +24,7 @@ def tentorium_height(side: Array, y: Array) -> Array:
 
 def base_height(side: Array, y: Array) -> Array:
     """z of the floor of the cranial cavity: anterior, middle and posterior fossa."""
-    anterior = -22.5 - 5.0 * step(18.0 - side, 16.0) - 3.0 * step(4.0 - side, 5.0)
+    anterior = -25.0 - 5.0 * step(18.0 - side, 16.0) - 3.0 * step(4.0 - side, 5.0)
     anterior = anterior - 5.0 * step(side - 44.0, 12.0)
     bowl = ((side - 38.0) / 24.0) ** 2 + ((y + 4.0) / 32.0) ** 2
     middle = -49.0 + 12.0 * np.minimum(bowl, 1.5)
@@ -61,10 +61,10 @@ class Outline:
 
 def vault_depth(x: Array, y: Array, z: Array) -> Array:
     """Depth below the dome: an egg, widest behind the middle."""
-    width = 69.0 - 0.05 * np.maximum(y + 18.0, 0.0) - 0.12 * np.maximum(y - 30.0, 0.0)
+    width = 69.0 - 0.03 * np.maximum(y + 18.0, 0.0) - 0.08 * np.maximum(y - 30.0, 0.0)
     height = np.where(z > 4.0, np.float32(75.5), np.float32(79.0))
     u, v, w = x / width, (y + 18.0) / 91.0, (z - 4.0) / height
-    power = 2.25
+    power = 2.3
     u, v, w = np.abs(u) ** power, np.abs(v) ** power, np.abs(w) ** power
     k = (u + v + w) ** (1.0 / power)
     return (1.0 - k) * 76.0
@@ -86,8 +86,8 @@ def measure(plan: BodyPlan, patch: Patch) -> Outline:
         - 2.0 * step(side - 62.0, 10.0)
         - 2.0 * step(-28.0 - z, 24.0)
     )
-    brow = np.exp(-((x / 24.0) ** 2) - ((z + 17.0) / 15.0) ** 2) * step(y - 45.0, 20.0)
-    skull = np.maximum(skull, 3.0) + 4.5 * t.sinus * brow
+    brow = np.exp(-((x / 30.0) ** 2) - ((z + 17.0) / 15.0) ** 2) * step(y - 45.0, 20.0)
+    skull = np.maximum(skull, 3.0) + 4.0 * t.sinus * brow
 
     scalp = t.scalp_mm + 0.5 * broad2 + 2.0 * step(-60.0 - y, 50.0) * step(-z, 60.0)
     head = -vault - skull - scalp
@@ -98,9 +98,9 @@ def measure(plan: BodyPlan, patch: Patch) -> Outline:
     chin = shapes.superellipsoid(x, y, z, (0.0, 36.0, -100.0), (48.0, 44.0, 40.0), 2.4)
     skin = smooth_min(skin, chin, 14.0)
     skin = smooth_min(skin, _nose(plan, x, y, z), 7.0)
-    sockets = shapes.ellipsoid(side, y, z, (33.0, 76.0, -38.0), (17.0, 9.0, 11.0))
+    sockets = shapes.ellipsoid(side, y, z, (33.0, 76.0, -41.0), (17.0, 9.0, 11.0))
     skin = shapes.smooth_max(skin, -sockets, 8.0)
-    lids = shapes.ellipsoid(side, y, z, (33.0, 52.0, -38.0), (16.0, 15.5, 15.0))
+    lids = shapes.ellipsoid(side, y, z, (33.0, 52.0, -41.0), (16.0, 15.5, 15.0))
     skin = smooth_min(skin, lids, 5.0)
     return Outline(vault, cavity, floor, skull, smooth_min(skin, _ears(plan, y, z, side), 3.0))
 

@@ -23,7 +23,14 @@ class Tumour:
     necrotic: bool
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> "Tumour":
+    def of_seed(cls, seed: int, wanted: bool | None) -> "Tumour | None":
+        """The tumour of this seed's head; wanted=None gives one to about a fifth of the seeds."""
+        rng = np.random.default_rng([seed, 0xC401])
+        by_seed, tumour = bool(rng.random() < 0.2), cls._draw(rng)
+        return tumour if (by_seed if wanted is None else wanted) else None
+
+    @classmethod
+    def _draw(cls, rng: np.random.Generator) -> "Tumour":
         """A random place in the white matter of one hemisphere."""
         side = float(rng.choice([-1.0, 1.0]))
         centre = (side * float(rng.uniform(24, 44)), float(rng.uniform(-60, 38)), float(rng.uniform(4, 42)))

@@ -20,7 +20,7 @@ def paint_soft_tissue(canvas: Canvas, plan: BodyPlan, patch: Patch, outline: Out
     face = step(y - 10.0, 40.0) * (1.0 - dome)
     fat = t.fat_mm * (1.0 - 0.3 * dome) * (1.0 + 0.8 * face) + 1.0 * plan.broad(y, x, z)
     fat = np.clip(fat * (1.0 - 0.8 * step(y - 80.0, 12.0)), 0.8, None) + 1.9
-    planes = np.abs(plan.mid(x * 0.55, y * 0.55, z * 0.35)) * 4.0 - 0.75
+    planes = np.abs(plan.mid(x * 0.42, y * 0.42, z * 0.28)) * 5.0 - 0.7 - 0.35 * plan.broad2(y, z, x)
     muscle = fat - depth
     canvas.paint(patch, "muscle", np.where(dome > 0.5, muscle, np.maximum(muscle, -planes)))
     # the layer of loose fat under the galea, just above the skull's dome
@@ -51,6 +51,8 @@ def paint_calvarium(canvas: Canvas, plan: BodyPlan, patch: Patch, outline: Outli
     table = t.table_mm * (1.0 + 0.12 * plan.mid(x, y, z)) + 0.18 * rough
     middle = np.maximum(outer + table, o.cavity + table * 0.9)
     canvas.paint(part, "marrow", middle + 0.15 * rough, softness=1.5)
+    fatty = np.maximum(middle + 1.0, 0.5 + rough)
+    canvas.paint(part, "fat", fatty, softness=2.5, cover=0.3)
     spots = np.maximum(middle + 1.0, 0.9 - rough)
     canvas.paint(part, "thin_bone", spots, softness=2.5, cover=0.4)
 
