@@ -12,7 +12,7 @@ _BYTES_PER_PIXEL = 8192
 """A generous bound of what one network pixel needs in memory while a full-size network runs."""
 
 
-def resolve_device(name: str) -> torch.device:
+def choose_device(name: str) -> torch.device:
     """The device called "auto", "cpu" or "cuda[:N]"; raises InputError when it is unknown or not there."""
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")

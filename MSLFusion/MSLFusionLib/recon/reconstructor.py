@@ -14,7 +14,7 @@ from torch import Tensor
 from MSLFusionLib.errors import InputError, JobError
 from MSLFusionLib.physics.units import network_to_hu
 from MSLFusionLib.progress import NO_JOB, Job
-from MSLFusionLib.recon.devices import device_name, is_out_of_memory, resolve_device, starting_batch
+from MSLFusionLib.recon.devices import choose_device, device_name, is_out_of_memory, starting_batch
 from MSLFusionLib.recon.lambdas import LambdaSpec, scalar_lambda
 from MSLFusionLib.recon.simulate import SamplingPlan, Scanners, SensorBatch
 from MSLFusionLib.recon.sources import FileSource, SensorData, SliceSource, VolumeOptions, VolumeSource
@@ -102,7 +102,7 @@ class Reconstructor:
             raise InputError(f"The batch must be 1 slice or more, not {batch}.")
         if list(loaded.card["modalities"]) != ["ct", "mr"]:
             raise InputError(f"The model '{loaded.name}' is not for CT and MR and cannot be used here.")
-        self.device = resolve_device(device)
+        self.device = choose_device(device)
         self.card = loaded.card
         self.name = loaded.name
         self.model = loaded.model.to(self.device).eval()
