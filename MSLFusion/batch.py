@@ -47,19 +47,15 @@ def leave(code):
     """End the process with this exit code: through the application inside Slicer, at once where that fails."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    try:
-        import slicer
-
-        inside = getattr(slicer, "app", None) is not None
-    except ImportError:
-        inside = False
-    if not inside:
+    # The application has imported it long before; importing the package slicer-core here would take seconds.
+    slicer = sys.modules.get("slicer")
+    if getattr(slicer, "app", None) is None:
         sys.exit(code)
     try:
         slicer.util.exit(code)
     except BaseException:
         traceback.print_exc()
-        os._exit(code or 1)
+        os._exit(code)
 
 
 class batch:  # noqa: N801 - Slicer looks for a class of the file's name
