@@ -17,7 +17,7 @@ def in_slicer(code: str, folder: Path, *words: str) -> subprocess.CompletedProce
     """Run `code` in a fresh Python with both module folders on its path and stand-ins for Slicer's modules."""
     paths = [ROOT / "MSLFusion", ROOT / "MSLFusionTraining", ROOT / "Testing" / "standins"]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
-    command = [sys.executable, "-c", f"import light_slicer; light_slicer.install()\n{code}", *words]
+    command = [sys.executable, "-c", f"import sys, light_slicer; light_slicer.install()\n{code}", *words]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -68,6 +68,23 @@ print(widget.layout.widgets[0].text)
 """
     done = in_slicer(code, tmp_path)
     assert "mslfusion train" in done.stdout, done.stderr
+
+
+def test_the_tests_of_the_modules_pass_on_slicer_core(tmp_path: Path) -> None:
+    """Slicer runs these inside the application; here they meet the same scene classes without it."""
+    code = """
+import slicer
+light_slicer.install(slicer)
+import MSLFusion, MSLFusionTraining
+from MSLFusionLib.scene.bootstrap import application
+with application():
+    MSLFusion.MSLFusionTest().runTest()
+    MSLFusionTraining.MSLFusionTrainingTest().runTest()
+print("passed")
+"""
+    done = in_slicer(f"del sys.modules['slicer']\n{code}", tmp_path)
+    assert done.stdout == "passed\n", done.stderr
+    assert " ERR|" not in done.stderr
 
 
 def batch(folder: Path, *words: str, script: Path | None = None) -> subprocess.CompletedProcess[str]:

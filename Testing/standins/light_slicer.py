@@ -4,6 +4,7 @@ Each remembers what was done with it. Only for subprocesses: `install()` puts th
 """
 
 import sys
+import unittest
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -31,8 +32,8 @@ class ScriptedLoadableModuleWidget:
         """The base class adds its developer section here."""
 
 
-class ScriptedLoadableModuleTest:
-    """Slicer's base class of tests inside the application (a unittest.TestCase)."""
+class ScriptedLoadableModuleTest(unittest.TestCase):
+    """Slicer's base class of tests inside the application."""
 
 
 class Layout:
@@ -72,19 +73,23 @@ class Clipboard:
 CLIPBOARD = Clipboard()
 
 
-def install() -> None:
-    """Register qt, ctk and slicer with the submodules that module files import."""
+def install(slicer: ModuleType | None = None) -> None:
+    """Register qt, ctk and slicer with the submodules that module files import.
+
+    slicer: the package slicer-core, to which what it lacks is added; a stand-in by default.
+    """
     qt = ModuleType("qt")
     qt.QLabel = qt.QLineEdit = qt.QPushButton = Widget  # type: ignore[attr-defined]
     qt.QApplication = SimpleNamespace(clipboard=lambda: CLIPBOARD)  # type: ignore[attr-defined]
-    slicer = ModuleType("slicer")
-    slicer.__path__ = []
-    slicer.app = SimpleNamespace(launcherExecutableFilePath="/opt/Slicer/Slicer")  # type: ignore[attr-defined]
+    if slicer is None:
+        slicer = ModuleType("slicer")
+        slicer.__path__ = []
+        slicer.app = SimpleNamespace(launcherExecutableFilePath="/opt/Slicer/Slicer")  # type: ignore[attr-defined]
     modules = ModuleType("slicer.ScriptedLoadableModule")
     for cls in (ScriptedLoadableModule, ScriptedLoadableModuleWidget, ScriptedLoadableModuleTest):
         setattr(modules, cls.__name__, cls)
     i18n = ModuleType("slicer.i18n")
-    i18n.tr = lambda text, context=None: text  # type: ignore[attr-defined]
+    i18n.tr = lambda text: text  # type: ignore[attr-defined]
     i18n.translate = lambda context, text: text  # type: ignore[attr-defined]
     for module in (qt, ModuleType("ctk"), slicer, modules, i18n):
         sys.modules[module.__name__] = module
