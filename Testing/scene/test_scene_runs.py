@@ -1,7 +1,10 @@
 """A run as a scene: sweep, table, plots, folder, views; saved as .mrb and opened again with everything in it."""
 
 import json
+import resource
+import shutil
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -263,18 +266,35 @@ def test_a_run_without_extras_can_be_saved(tmp_path: Path) -> None:
     assert {"small/small.mrml", "small/Data/CT.nrrd", "small/Data/MR on CT grid.nrrd"} <= set(names)
 
 
-def test_a_failed_save_keeps_the_older_file(scene: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class BrokenScene:
-        def WriteToMRB(self, path: str, _thumbnail: Any, _messages: Any) -> bool:
-            Path(path).write_bytes(b"half")
-            return False
+@pytest.fixture
+def small_files() -> Iterator[None]:
+    """No file may grow beyond 40 kB, as on a disk that is nearly full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
+
+@pytest.mark.usefixtures("small_files")
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_failed_save_keeps_the_older_file(
+    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One large volume cannot be written at all; three small ones can, but not the archive of them."""
+    size = (40, 40, 40) if count == 1 else (18, 18, 18)
     target = tmp_path / "run.mrb"
     target.write_bytes(b"older")
-    with pytest.raises(JobError, match="could not save"):
-        bundle.save_bundle(BrokenScene(), target)
+    with bootstrap.application() as scene:
+        for index in range(count):
+            volumes.node_from_image(scene, oblique_image(size, seed=index), "CT")
+        with pytest.raises(JobError, match="could not save"):
+            bundle.save_bundle(scene, target)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(1, 1, 0))
+        with pytest.raises(InputError, match="disk is full"):
+            bundle.save_bundle(scene, target)
     assert target.read_bytes() == b"older"
     assert [file.name for file in tmp_path.iterdir()] == ["run.mrb"]
+    assert " ERR|" not in capfd.readouterr().err
 
 
 def test_unusable_names_and_files_are_refused(scene: Any, tmp_path: Path) -> None:

@@ -4,18 +4,25 @@ import os
 import shutil
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import vtk
+
 from MSLFusionLib.errors import InputError, JobError
+
+_FULL_BELOW = 16 * 2**20
+"""Bytes: with less free space than this after a failure, the disk was full."""
 
 
 def save_bundle(scene: Any, path: str | Path) -> Path:
     """Write the whole scene to `path` (.mrb); an older file stays until the new one is complete.
 
     Raises:
-        InputError: the name does not end in .mrb, or the folder cannot be written.
-        JobError: Slicer could not write a node, or the disk is full.
+        InputError: the name does not end in .mrb, the folder cannot be written, or the disk is full.
+        JobError: Slicer could not write a node.
     """
     target = Path(path).absolute()
     if target.suffix.lower() != ".mrb":
@@ -28,7 +35,12 @@ def save_bundle(scene: Any, path: str | Path) -> Path:
     try:
         temporary = folder / target.name
         messages = _messages()
-        if not scene.WriteToMRB(str(temporary), None, messages) or not temporary.is_file():
+        with _quiet():
+            written = scene.WriteToMRB(str(temporary), None, messages) and temporary.is_file()
+        if not written:
+            for place in (folder, _cache_folder(scene)):
+                if shutil.disk_usage(place).free < _FULL_BELOW:
+                    raise InputError(f"{place}: the disk is full; free some space or choose another folder")
             raise JobError(f"{target}: Slicer could not save the scene: {_text(messages)}")
         os.replace(temporary, target)
     finally:
@@ -59,6 +71,22 @@ def _holds_a_scene(path: Path) -> bool:
             return any(name.endswith(".mrml") for name in archive.namelist())
     except zipfile.BadZipFile:
         return False
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep VTK from logging: the zip writer repeats an error for every block; the messages tell it once."""
+    before = vtk.vtkObject.GetGlobalWarningDisplay()
+    vtk.vtkObject.GlobalWarningDisplayOff()
+    try:
+        yield
+    finally:
+        vtk.vtkObject.SetGlobalWarningDisplay(before)
+
+
+def _cache_folder(scene: Any) -> str:
+    """Where Slicer packs a bundle before it moves it to its place."""
+    return str(scene.GetDataIOManager().GetCacheManager().GetRemoteCacheDirectory())
 
 
 def _messages() -> Any:
