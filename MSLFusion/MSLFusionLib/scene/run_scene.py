@@ -45,13 +45,15 @@ class RunNodes:
     table: Any = None
     charts: list[Any] = field(default_factory=list)
 
-    def all(self) -> list[Any]:
-        """Every node, in the order in which the folder lists them."""
-        sweep = self.sweep
-        swept = [sweep.proxy, sweep.browser, sweep.sequence] if sweep is not None else []
-        single = [self.painted_hybrid, self.segmentation, self.lambda_map, self.transform]
+    def listed(self) -> list[Any]:
+        """The nodes for the run's folder, in this order.
+
+        The sweep is listed by its proxy volume: Slicer's hierarchy has no place for sequences and browsers.
+        """
+        proxy = self.sweep.proxy if self.sweep is not None else None
+        single = [self.ct, self.mr, proxy, self.painted_hybrid, self.segmentation, self.lambda_map, self.transform]
         series = [one for chart in self.charts for one in tables.series_of(chart)]
-        nodes = [self.ct, self.mr, *swept, *single, *self.sensors.values(), self.table, *self.charts, *series]
+        nodes = [*single, *self.sensors.values(), self.table, *self.charts, *series]
         return [node for node in nodes if node is not None]
 
 
@@ -129,7 +131,7 @@ def add_run(
     if metrics_rows:
         nodes.table = tables.metrics_table(scene, metrics_rows, "Metrics")
         nodes.charts = tables.plots_over_lambda(scene, nodes.table, "Metrics")
-    hierarchy.move_into(scene, nodes.folder, nodes.all())
+    hierarchy.move_into(scene, nodes.folder, nodes.listed())
     hybrid = nodes.sweep.proxy if nodes.sweep is not None else nodes.painted_hybrid
     shown = [ct_node, mr_node] + ([hybrid] if hybrid is not None else [])
     views.show_side_by_side(scene, shown, nodes.charts)
