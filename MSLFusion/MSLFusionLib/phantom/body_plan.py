@@ -62,7 +62,7 @@ class Traits:
             atrophy_mm=0.4 + 2.4 * age,
             ventricles=normal(0.85 + 0.55 * age, 0.18, 0.55, 1.8),
             sulcus_depth_mm=normal(17.0, 1.5, 13.0, 21.0),
-            fold_mm=normal(16.5, 1.2, 14.0, 20.0),
+            fold_mm=normal(18.0, 1.1, 15.5, 21.0),
             cortex_mm=normal(2.8, 0.2, 2.3, 3.3),
             sinus=normal(1.0, 0.18, 0.55, 1.4),
             pneumatisation=normal(0.0, 0.6, -1.2, 1.2),

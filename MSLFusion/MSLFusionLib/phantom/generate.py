@@ -15,7 +15,7 @@ from MSLFusionLib.phantom.shapes import Array
 from MSLFusionLib.progress import NO_JOB, Job
 
 CHANNELS = ("ct", "t1", "t2", "pet", "labels")
-AXIAL_RANGE_MM = (-80.0, 84.0)
+AXIAL_RANGE_MM = (-80.0, 72.0)
 """Slice positions [mm above the head's centre] between which every head has tissue, jaw to vertex."""
 
 _MAX_VOXELS = 2**30
