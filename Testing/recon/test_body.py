@@ -69,6 +69,24 @@ def test_ct_in_hu_is_left_alone():
     assert scale.to_hu(values).tolist() == [-1024.0, -1024.0, 0.0, 2500.0]
 
 
+def test_ct_in_hu_cut_from_inside_the_body_is_left_alone():
+    rng = np.random.default_rng(4)
+    tissue = rng.normal(40, 15, (6, 40, 40))
+    tissue[:, :10] = rng.normal(-100, 10, (6, 10, 40))
+    tissue[:, 30:34] = rng.normal(900, 150, (6, 4, 40))
+    said: list[str] = []
+    image = sitk.GetImageFromArray(tissue.astype(np.float32))
+    assert hounsfield_scale(image, Job(warn=said.append)) == HounsfieldScale()
+    assert said == []
+
+
+def test_ct_clipped_to_a_window_is_stretched():
+    image, _ = patient()
+    clipped = sitk.Clamp(image, sitk.sitkFloat32, -200.0, 300.0)
+    scale = hounsfield_scale(clipped)
+    assert scale.to_hu(np.array([-200.0, 40.0])) == pytest.approx([-1000.0, 40.0], abs=1.0)
+
+
 def test_ct_stored_with_an_offset_is_shifted_with_one_warning():
     image, expected = patient()
     said: list[str] = []

@@ -247,6 +247,17 @@ def test_unusual_sampling_is_warned_of():
     result = Reconstructor(FakeLoaded(), "cpu").reconstruct([0], ct=ct, mr=mr, plan=plan, job=Job(warn=said.append))
     assert result.warnings == said
     assert len([s for s in said if "was trained on" in s]) == 2
+    loaded = FakeLoaded()
+    loaded.card["sensors"] |= {"scan": "full", "masks": ["random", "equispaced"]}
+    plan = SamplingPlan(scan="short", mask="official")
+    result = Reconstructor(loaded, "cpu").reconstruct([0], ct=ct, mr=mr, plan=plan)
+    assert [
+        "a scan of the kind 'short'" in result.warnings[0],
+        "mask of the kind 'official'" in result.warnings[1],
+    ] == [
+        True,
+        True,
+    ]
     quiet = Reconstructor(FakeLoaded(), "cpu").reconstruct([0], ct=ct, mr=mr, plan=DENSE)
     assert quiet.warnings == []
 
@@ -345,6 +356,32 @@ def test_unusable_requests_are_refused(tmp_path):
         Reconstructor(FakeLoaded(card=FakeLoaded().card | {"modalities": ["t1", "t2"]}), "cpu")
     with pytest.raises(InputError, match="batch"):
         Reconstructor(FakeLoaded(), "cpu", batch=0)
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"grid": {"size": [48]}}, "its grid"),
+        ({"grid": None}, "its grid"),
+        ({"sensors": {"views": ["a", 3]}}, "range of views"),
+    ],
+)
+def test_damaged_cards_are_refused(entry, words):
+    ct, mr = ellipsoids()
+    engine = Reconstructor(FakeLoaded(card=FakeLoaded().card | entry), "cpu")
+    with pytest.raises(InputError, match=words):
+        engine.reconstruct([0], ct=ct, mr=mr, plan=DENSE)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_gpu_gives_what_the_cpu_gives():
+    ct, mr = ellipsoids()
+    runs = [
+        arrays(Reconstructor(tiny_msl(), name).reconstruct([0, 0.5], ct=ct, mr=mr, plan=NOISY))
+        for name in ("cpu", "cuda")
+    ]
+    for on_cpu, on_gpu in zip(*runs, strict=True):
+        assert np.abs(on_gpu - on_cpu).mean() < 0.01
 
 
 def test_sensors_file_with_another_grid_is_refused(tmp_path):

@@ -55,17 +55,18 @@ class HounsfieldScale:
 def hounsfield_scale(ct: sitk.Image, job: Job = NO_JOB) -> HounsfieldScale:
     """Decide whether a CT volume holds HU; where it cannot, warn and give the scale that is assumed.
 
-    A CT in HU has air near -1000 (or padding below -1024). Without it three cases are told apart by the middle
-    of the tissue above air: 1000 higher, HU stored with an offset; 2100 to 2800 higher with a maximum below
-    4600, "Cormack units" of the Clinical Toolbox templates (Rorden et al., NeuroImage 61:957, 2012), in which
-    -100..100 HU is stretched elevenfold; anything else is stretched so that the lowest value is air and the
-    middle of the tissue +40 HU. Raises InputError when the volume is constant.
+    A CT in HU has air near -1000 (or padding below -1024), or is cut from inside the body, with fat below 0 and
+    its middle near 0. Otherwise three cases are told apart by how far the middle of the tissue lies above the
+    lowest value: about 1000, HU stored with an offset; 2100 to 2900 in a range of at most 4600, "Cormack units" of
+    the Clinical Toolbox templates (Rorden et al., NeuroImage 61:957, 2012), in which -100..100 HU is stretched
+    elevenfold; anything else is stretched so that the lowest value is air and the middle of the tissue +40 HU.
+    Raises InputError when the volume is constant.
     """
     values = _sample(ct)
     low, high = float(values.min()), float(values.max())
     if not high > low:
         raise InputError(f"The CT volume is constant ({low:g} everywhere): there is nothing to reconstruct.")
-    if np.count_nonzero(values < -700.0) >= 0.001 * values.size:
+    if np.count_nonzero(values < -700.0) >= 0.001 * values.size or _inside_body(values):
         return HounsfieldScale()
     tissue = float(np.median(values[values > _otsu(values)])) - low
     if 850.0 <= tissue <= 1300.0:
@@ -81,6 +82,13 @@ def hounsfield_scale(ct: sitk.Image, job: Job = NO_JOB) -> HounsfieldScale:
         f"The CT has no values near -1000 (range {low:g} to {high:g}), so it is not in HU; it is read as {meaning}."
     )
     return HounsfieldScale(tuple(knots))
+
+
+def _inside_body(values: np.ndarray) -> bool:
+    """Whether values without air may still be HU: a range of tissue, and no heap of clipped air at its low end."""
+    low, high, middle = float(values.min()), float(values.max()), float(np.median(values))
+    clipped = np.count_nonzero(values <= low) > 0.02 * values.size
+    return low < 0 and high - low > 300 and abs(middle) <= 150 and not clipped
 
 
 def body_mask(

@@ -110,16 +110,19 @@ class Reconstructor:
 
     def options(self, pixel_mm: float | None = None, mask_outside: bool = True) -> VolumeOptions:
         """How volumes are brought to this network. pixel_mm: keep this pixel, even where the body does not fit."""
-        grid = self.card["grid"]
-        size = grid["size"]
         normalisation = self.card.get("normalisation")
-        scaling = normalisation.get("mr", "percentile") if isinstance(normalisation, dict) else "percentile"
+        scaling = normalisation.get("mr") if isinstance(normalisation, dict) else None
+        try:
+            rows, columns = (int(n) for n in self.card["grid"]["size"])
+            pixel = float(self.card["grid"]["pixel_mm"] if pixel_mm is None else pixel_mm)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"The card of the model '{self.name}' is damaged: its grid is no grid.") from error
         return VolumeOptions(
-            size=(int(size[0]), int(size[1])),
-            pixel_mm=float(grid["pixel_mm"] if pixel_mm is None else pixel_mm),
+            size=(rows, columns),
+            pixel_mm=pixel,
             fixed_pixel=pixel_mm is not None,
             mask_outside=mask_outside,
-            mr_scaling="minmax" if "min" in str(scaling) else "percentile",
+            mr_scaling="minmax" if "minmax" in str(scaling) else "percentile",
             official_fbp=self._official_fbp,
         )
 
@@ -215,18 +218,38 @@ class Reconstructor:
                 raise InputError(f"The lambda map '{spec.label}' is not on the CT's grid.")
         if len({spec.label for spec in specs}) < len(specs):
             raise InputError("Two of the lambdas have the same name: give each value and map once.")
-        trained = self.card.get("sensors", {})
-        sampling: list[tuple[str, float]] = []
+        self._check_sampling(scanners, chosen, job)
+
+    def _check_sampling(self, scanners: Scanners, chosen: Sequence[str], job: Job) -> None:
+        """Warn of sampling that the model was not trained on."""
+        trained = self.card.get("sensors")
+        trained = trained if isinstance(trained, dict) else {}
+        ranges: list[tuple[str, float]] = []
+        kinds: list[tuple[str, str, Any]] = []
         if scanners.ct is not None and "ct" in chosen:
-            sampling.append(("views", scanners.ct.geometry.views))
+            geometry = scanners.ct.geometry
+            ranges.append(("views", geometry.views))
+            kinds.append(("scan", geometry.scan, trained.get("scan")))
         if scanners.mr is not None and "mr" in chosen:
-            sampling.append(("acceleration", scanners.mr.mask.acceleration))
-        for key, value in sampling:
-            low, high = trained.get(key, (-math.inf, math.inf))
+            mask = scanners.mr.mask
+            ranges.append(("acceleration", mask.acceleration))
+            kinds.append(("k-space mask", mask.kind, trained.get("masks")))
+        for key, value in ranges:
+            try:
+                low, high = (float(limit) for limit in trained.get(key, (-math.inf, math.inf)))
+            except (TypeError, ValueError) as error:
+                raise InputError(f"The card of the model '{self.name}' is damaged: its range of {key}.") from error
             if not low <= value <= high:
                 job.warning(
                     f"The model '{self.name}' was trained on {key} from {low:g} to {high:g}; "
                     f"{value:g} lies outside: expect a worse image."
+                )
+        for word, kind, known in kinds:
+            names = [known] if isinstance(known, str) else known
+            if isinstance(names, list) and kind not in names:
+                job.warning(
+                    f"The model '{self.name}' was not trained on a {word} of the kind '{kind}' "
+                    f"({', '.join(map(str, names))}): expect a worse image."
                 )
 
     def _run(
