@@ -1,7 +1,6 @@
 """What a running command shows: progress bar, plain lines or JSON lines; and how Ctrl-C reaches it."""
 
 import json
-import math
 import shutil
 import signal
 import sys
@@ -11,25 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from MSLFusionLib.io.runs import plain
 from MSLFusionLib.progress import Job, Progress
 
 _BAR_EVERY_S = 0.1
 _JSON_EVERY_S = 0.5
-
-
-def plain(value: Any) -> Any:
-    """`value` as strict JSON has it: numpy scalars and paths become numbers and text, NaN and infinity null."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if hasattr(value, "tolist"):
-        return plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return str(value)
 
 
 def clock(seconds: float) -> str:
@@ -78,6 +63,7 @@ class Console:
 
     def result(self, values: dict[str, Any], text: str) -> None:
         """The outcome: `values` as the result object with `as_json`, else `text`."""
+        self._end_stage(time.monotonic())
         if self.as_json:
             self._emit({"type": "result", **values})
         else:
@@ -103,6 +89,7 @@ class Console:
         first = progress.stage != self._stage
         last = progress.done >= progress.total
         if first:
+            self._end_stage(now)
             self._stage, self._stage_started = progress.stage, now
         if not (first or last) and now - self._last_shown < (_JSON_EVERY_S if self.as_json else _BAR_EVERY_S):
             return
@@ -119,11 +106,8 @@ class Console:
             )
         elif self._bar:
             self._draw_bar(progress)
-        if last and not self.as_json:
-            self._clear_bar()
-            print(f"  {progress.stage}: {now - self._stage_started:.1f} s", file=self.out, flush=True)
         if last:
-            self._stage = ""
+            self._end_stage(now)
 
     @contextmanager
     def stoppable(self) -> Iterator[None]:
@@ -144,6 +128,13 @@ class Console:
             self._clear_bar()
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _end_stage(self, now: float) -> None:
+        """Say how long the stage took, if one was going on: not each stage goes through all of its units."""
+        if self._stage and not self.as_json:
+            self._clear_bar()
+            print(f"  {self._stage}: {now - self._stage_started:.1f} s", file=self.out, flush=True)
+        self._stage = ""
 
     def _emit(self, record: dict[str, Any]) -> None:
         print(json.dumps(plain(record), allow_nan=False), file=self.out, flush=True)

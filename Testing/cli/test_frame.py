@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from MSLFusionLib import cli
-from MSLFusionLib.console import clock, plain
+from MSLFusionLib.console import clock
 from MSLFusionLib.errors import Cancelled, InputError, JobError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,7 +160,6 @@ def test_help_needs_neither_torch_nor_simpleitk():
     assert "reconstruct" in done.stdout
 
 
-def test_clock_and_plain():
+def test_clock():
     assert clock(7.4) == "0:07"
     assert clock(3723) == "1:02:03"
-    assert plain({"a": (1, float("nan"), Path("x"))}) == {"a": [1, None, "x"]}

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MSLFusionLib.commands.options import add_command
-from MSLFusionLib.errors import InputError
 
 if TYPE_CHECKING:
     from MSLFusionLib.cli import Context
@@ -18,16 +17,12 @@ def add_parser(subparsers: Any) -> None:
     add_command(words, "list", _list, "the networks that --model takes by name")
     show = add_command(words, "show", _show, "the model card of one network")
     show.add_argument("model", metavar="NAME|FILE", help="a name from the list, or a .safetensors file")
-    add_command_import(words)
-
-
-def add_command_import(words: Any) -> None:
-    """models import-official."""
-    parser = add_command(
+    imported = add_command(
         words, "import-official", _import_official, "turn the authors' MSL weights (.pth) into a checkpoint of ours"
     )
-    parser.add_argument("file", type=Path, metavar="FILE.pth", help="their state_dict; read with weights_only")
-    parser.add_argument("--output", type=Path, metavar="FILE.safetensors", help="default: FILE.safetensors")
+    imported.add_argument("file", type=Path, metavar="FILE.pth", help="their state_dict; read with weights_only")
+    imported.add_argument("--output", type=Path, metavar="FILE.safetensors", help="default: FILE.safetensors")
+    imported.add_argument("--name", help="the model's name (default: the output's)")
 
 
 def _list(args: argparse.Namespace, context: "Context") -> None:
@@ -66,12 +61,12 @@ def _lines(key: str, value: Any, indent: str) -> list[str]:
 
 
 def _import_official(args: argparse.Namespace, context: "Context") -> None:
-    from MSLFusionLib.commands.outputs import check_output_file
+    from MSLFusionLib.commands.outputs import check_ending, check_output_file
     from MSLFusionLib.io.official import import_official
 
-    if not args.file.is_file():
-        raise InputError(f"{args.file}: there is no such file; give the path of the authors' .pth")
     output = args.output or args.file.with_suffix(".safetensors")
+    check_ending(output, (".safetensors",))
     check_output_file(output)
-    import_official(args.file, output)
-    context.console.result({"command": "models import-official", "output": output}, f"Written: {output}")
+    card = import_official(args.file, output, args.name or output.stem)
+    values = {"command": "models import-official", "output": output, "card": card}
+    context.console.result(values, f"Written: {output} ({card['parameters']:,} parameters)")

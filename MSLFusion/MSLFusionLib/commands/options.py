@@ -6,6 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+METHODS = ("rigid", "affine")
+PRESETS = ("msl", "paper", "official")
+STARTS = ("auto", "header")
+"""The words of registration.register, which is not imported to show a help text."""
+
 VOLUME_FORMATS = ("nrrd", "nii.gz", "mha")
 """File name endings of written volumes."""
 
@@ -54,15 +59,16 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_registration(parser: argparse.ArgumentParser) -> None:
+def add_registration(parser: Any) -> None:
     """How the MR is brought onto the CT's grid."""
+    parser.add_argument("--no-register", action="store_true", help="the files already place the MR rightly")
+    parser.add_argument("--register-method", choices=METHODS, help="motion that may be found (default: the preset's)")
     parser.add_argument(
-        "--register-method", choices=("rigid", "affine"), default="rigid", help="motion that registration may find"
+        "--register-preset", choices=PRESETS, default="msl", help="settings: ours, the paper's, its authors'"
     )
     parser.add_argument(
-        "--register-preset", choices=("msl", "paper", "official"), default="msl",
-        help="registration settings: ours, the paper's or its authors'",
-    )  # fmt: skip
+        "--register-start", choices=STARTS, default="auto", help="look for the start, or trust the files' positions"
+    )
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:

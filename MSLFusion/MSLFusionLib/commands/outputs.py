@@ -4,10 +4,12 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
 from MSLFusionLib.errors import InputError
+from MSLFusionLib.io.atomic import free_bytes
 
 _SPARE_BYTES = 16 * 2**20
 
@@ -21,11 +23,13 @@ class OutputFolder:
 
     folder: made if absent, with its parents.
     needed_bytes: an estimate of what will be written; refused at once when the disk has less.
+    inputs: files that must not be overwritten.
     Raises InputError where the folder cannot be made or written.
     """
 
-    def __init__(self, folder: Path, needed_bytes: int = 0) -> None:
+    def __init__(self, folder: Path, needed_bytes: int = 0, inputs: Iterable[Path] = ()) -> None:
         self.folder = Path(folder)
+        self._inputs = {path.resolve() for path in inputs}
         self._needed = needed_bytes
         self._made: list[Path] = []
         self._staging: Path | None = None
@@ -35,6 +39,8 @@ class OutputFolder:
         """Where to write the file that will be called `name`."""
         if self._staging is None:
             raise RuntimeError("an OutputFolder is used within its with-block")
+        if (self.folder / name).resolve() in self._inputs:
+            raise InputError(f"{self.folder / name} is an input of this run: choose another --output.")
         if name not in self._names:
             self._names.append(name)
         return self._staging / name
@@ -52,11 +58,12 @@ class OutputFolder:
             self._unmake()
             reason = (error.strerror or str(error)).lower()
             raise InputError(f"{self.folder}: cannot write there ({reason}); choose another output folder") from error
-        if shutil.disk_usage(self._staging).free < self._needed + _SPARE_BYTES:
+        free = free_bytes(self._staging)
+        if free < self._needed + _SPARE_BYTES:
             self._remove_staging()
             raise InputError(
-                f"{self.folder}: the disk is full: this run needs about {-(-self._needed // 2**20)} MB; "
-                "free some space or choose another output folder"
+                f"The disk of {self.folder} is too full: about {(self._needed + _SPARE_BYTES) / 1e6:.0f} MB are "
+                f"needed, {free / 1e6:.0f} MB are free."
             )
         return self
 
@@ -90,15 +97,20 @@ class OutputFolder:
 
 
 def check_output_file(path: Path) -> None:
-    """Raise InputError when a file cannot be written at `path` (its folder is absent, read-only or full)."""
-    folder = path.absolute().parent
+    """Raise InputError when a file cannot be written at `path`; whole folders that are missing are no obstacle."""
     if path.is_dir():
-        raise InputError(f"{path}: this is a folder; name a file to write")
-    if not folder.is_dir():
-        raise InputError(f"{path}: the folder {folder} does not exist; make it first or choose another")
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise InputError(f"{path}: cannot write there ({reason}); choose another place") from error
+        raise InputError(f"Cannot write {path}: a folder of that name is there; name a file.")
+    with OutputFolder(path.absolute().parent):
+        pass
+
+
+def check_ending(path: Path, endings: Iterable[str]) -> None:
+    """Raise InputError when the file name has none of the endings that can be written."""
+    if not path.name.lower().endswith(tuple(endings)):
+        raise InputError(f"Cannot write {path}: end its name with one of {', '.join(endings)}.")
+
+
+def check_outputs_differ(*paths: Path) -> None:
+    """Raise InputError when two outputs would be one file."""
+    if len({path.absolute() for path in paths}) < len(paths):
+        raise InputError(f"Two outputs have the same name {paths[0]}: give each its own.")

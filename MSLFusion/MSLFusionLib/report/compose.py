@@ -46,7 +46,7 @@ def write_report(path: Path, data: ReportData) -> None:
         body.append(page.section("A painted lambda", pic("map")))
     body.append(page.section("What the network was given", pic("measured"), pic("sensors")))
     if "registration" in shown:
-        body.append(page.section("Registration", page.words(record.get("registration", {})), pic("registration")))
+        body.append(page.section("Registration", page.words(_registration(record)), pic("registration")))
     if data.metrics:
         figures = page.picture(pictures.draw("metrics"), shown["metrics"], pictures.draw("metrics", "dark"))
         body.append(page.section("How near to CT and MR", figures, _metric_table(data.metrics)))
@@ -235,15 +235,34 @@ def _lambda_name(lam: float) -> str:
     return f"lambda {lam:g}{side}"
 
 
+def _registration(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a reader wants to know of the registration."""
+    found = record.get("details", {}).get("registration", {})
+    names = {
+        "motion": "method",
+        "settings": "preset",
+        "started from": "start",
+        "turn [degrees]": "turn_degrees",
+        "shift at the origin [mm]": "shift_mm",
+        "mutual information before [nats]": "start_metric_nats",
+        "mutual information after [nats]": "metric_nats",
+        "share of the smaller body inside the other": "overlap",
+        "true error, mean [mm]": "true_error_mean_mm",
+        "true error, largest [mm]": "true_error_max_mm",
+        "look at it": "warnings",
+    }
+    return {name: found[key] for name, key in names.items() if key in found}
+
+
 def _facts(data: ReportData) -> list[tuple[str, str]]:
     """The headline: sampling and what the network made of it."""
     record = data.record
     sampling = record.get("sampling", {})
     items = []
-    if sampling.get("views"):
-        items.append((f"{sampling['views']}", "CT views"))
-    if sampling.get("rate"):
-        items.append((f"{100 * sampling['rate']:.1f} %", f"of k-space (1/{1 / sampling['rate']:.2f})"))
+    if "ct" in sampling:
+        items.append((f"{sampling['ct']['views']}", f"CT views, {sampling['ct']['scan']} scan"))
+    if "mr" in sampling:
+        items.append((f"{100 * sampling['mr']['rate']:.1f} %", f"of k-space (1/{sampling['mr']['acceleration']:.2f})"))
     for target, lam, sensor in (("ct", 0.0, "FBP"), ("mr", 1.0, "zero-filled")):
         ours = next((row for row in data.metrics if row["lambda"] == lam), {})
         theirs = next((row for row in data.metrics if row["image"] == sensor), {})
@@ -252,7 +271,7 @@ def _facts(data: ReportData) -> list[tuple[str, str]]:
             if value is not None:
                 beside = "" if other is None else f" ({sensor} {other:{how}})"
                 items.append((f"{value:{how}}{unit}", f"{target.upper()} {key.upper()}{beside}"))
-    seconds = record.get("times", {}).get("total")
+    seconds = record.get("times_seconds", {}).get("total")
     if seconds:
         items.append((f"{seconds:.0f} s", "for the whole run"))
     return items
@@ -261,7 +280,7 @@ def _facts(data: ReportData) -> list[tuple[str, str]]:
 def _metric_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """MAE, PSNR, SSIM and MI of each image against each reference."""
     formats = (("mae", "MAE", ".4f"), ("psnr", "PSNR [dB]", ".2f"), ("ssim", "SSIM", ".4f"), ("mi", "MI [nats]", ".3f"))
-    head = ["image", *(f"{name} to {side}" for side in ("CT", "MR") for _, name, _ in formats)]
+    head = ["image", *(name for _, name, _ in formats), *(name for _, name, _ in formats)]
     body = []
     for row in rows:
         cells = [page.text(row["image"])]
@@ -269,28 +288,29 @@ def _metric_table(rows: Sequence[Mapping[str, Any]]) -> str:
             values = ((row.get(f"{key}_{side}"), how) for key, _, how in formats)
             cells += ["–" if v is None else f'<span class="{side}">{v:{how}}</span>' for v, how in values]
         body.append(cells)
-    return page.table(head, body)
+    return page.table(head, body, (("", 1), ("against CT", len(formats)), ("against MR", len(formats))))
 
 
 def _origin(record: Mapping[str, Any]) -> list[Any]:
-    device = record.get("device")
-    return [record.get("created"), record.get("command"), device]
+    started = str(record.get("started", "")).replace("T", " ").replace("+00:00", " UTC")
+    return [started, f"mslfusion {record.get('command', '')}", record.get("device")]
 
 
 def _provenance(data: ReportData) -> list[str]:
-    """Inputs, settings, model, times and the command line: enough to run it again."""
+    """Inputs, settings, model, times and versions: enough to run it again."""
     record = data.record
-    inputs = {
-        role: f"{entry.get('path', '')}  (SHA-256 {str(entry.get('sha256', ''))[:16]}…)"
-        for role, entry in record.get("inputs", {}).items()
-    }
-    card = {key: value for key, value in data.model_card.items() if key != "config"}
-    parts = [
-        page.section("Inputs and settings", page.words(inputs), page.words(record.get("parameters", {}))),
-        page.section("Sampling", page.words(record.get("sampling", {}))),
+    rows = [
+        [page.text(i["role"]), f"<code>{page.text(i['path'])}</code>", f"<code>{i['sha256'][:16]}…</code>"]
+        for i in record.get("inputs", ())
     ]
-    if card:
+    inputs = page.table(("input", "file", "SHA-256"), rows) if rows else ""
+    times = {stage: f"{seconds:.1f} s" for stage, seconds in record.get("times_seconds", {}).items()}
+    parts = [
+        page.section("Inputs and settings", inputs, page.words(record.get("parameters", {}))),
+        page.section("Sampling achieved", page.words(record.get("sampling", {}))),
+    ]
+    if data.model_card:
+        card = {key: value for key, value in data.model_card.items() if key != "config"}
         parts.append(page.section("The model", page.words(card)))
-    times = {stage: f"{seconds:.1f} s" for stage, seconds in record.get("times", {}).items()}
     parts.append(page.section("Times and versions", page.words(times), page.words(record.get("versions", {}))))
     return parts

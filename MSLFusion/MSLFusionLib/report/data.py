@@ -17,8 +17,7 @@ class ReportData:
     mr_unregistered: the MR on the CT's grid as its file places it, to show what registration did.
     sensor_images: "FBP" and "zero-filled": what the network saw, where it saw them.
     hybrids: volumes by lambda; hybrid_map: the volume with lambda from `lambda_map`.
-    metrics: rows with "image", "lambda" (None for sensor images and maps), and as far as they make sense "mae_ct",
-        "psnr_ct", "ssim_ct", "mi_ct" and the same against "mr".
+    metrics: rows as `pipeline.measure` gives them.
     slice_axis: array axis (0 is z) across which the network's slices lie.
     focus: a point in voxel indices (i, j, k) that the pictures should cut, None for the middle of the body.
     sinogram, kspace: of the slice that `focus` lies in: line integrals (views, bins), and k-space (ky, kx).

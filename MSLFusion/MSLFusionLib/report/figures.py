@@ -138,7 +138,7 @@ METRICS = (
 
 def metric_plots(rows: Iterable[Mapping[str, Any]], theme: str) -> bytes:
     """PNG of the metrics over lambda against CT and MR, the sensor images as dashed levels."""
-    rows = list(rows)
+    rows = [row for row in rows if row["kind"] != "map"]
     figure = Figure(figsize=(_WIDTH_IN, 3.1), dpi=_DPI)
     FigureCanvasAgg(figure)
     figure.patch.set_alpha(0.0)
@@ -151,7 +151,7 @@ def metric_plots(rows: Iterable[Mapping[str, Any]], theme: str) -> bytes:
             if line:
                 axes.plot(*zip(*line, strict=True), "o-", color=colour, ms=4.5, lw=1.8)
             for lam, level in found:
-                if lam is None:
+                if lam is None:  # a sensor image
                     axes.axhline(level, color=colour, lw=1.2, ls=(0, (4, 3)), alpha=0.8)
         axes.set_title(name, color=_INK[theme], fontsize=11)
         axes.set_xlabel(f"lambda\n{reading}", color=_INK[theme], fontsize=8.5)

@@ -31,6 +31,7 @@ figcaption { color:var(--soft); font-size:.9rem; margin-top:6px; max-width:95ch 
 .scroll { overflow-x:auto }
 table { border-collapse:collapse; font-size:.9rem; margin:10px 0; font-variant-numeric:tabular-nums }
 th,td { text-align:right; padding:5px 12px; border-bottom:1px solid var(--rule); white-space:nowrap }
+th[colspan] { border-bottom:none; padding-bottom:0 }
 th { font-weight:600; color:var(--soft) } th:first-child,td:first-child { text-align:left; padding-left:0 }
 table.words td { text-align:left; white-space:normal; overflow-wrap:anywhere }
 table.words td:first-child { color:var(--soft); white-space:nowrap; vertical-align:top }
@@ -105,9 +106,10 @@ def facts(items: Iterable[tuple[str, str]]) -> str:
     return f'<div class="facts">{"".join(cells)}</div>'
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table of figures; cells are HTML already (see `text`)."""
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], groups: Sequence[tuple[str, int]] = ()) -> str:
+    """A table of figures; cells are HTML already (see `text`). groups: names over so many columns each."""
+    over = "".join(f'<th colspan="{wide}">{escape(name)}</th>' for name, wide in groups)
+    top = (f"{over}</tr><tr>" if groups else "") + "".join(f"<th>{escape(cell)}</th>" for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 

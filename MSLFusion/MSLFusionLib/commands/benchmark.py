@@ -1,0 +1,109 @@
+"""mslfusion benchmark: how fast, how exact and how sparing the parts are on this machine."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MSLFusionLib.commands.options import add_command, whole_number
+
+if TYPE_CHECKING:
+    from MSLFusionLib.cli import Context
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the command line."""
+    summary = "measure speed, accuracy and memory on this machine"
+    parser = subparsers.add_parser("benchmark", help=summary, description=summary)
+    words = parser.add_subparsers(dest="benchmark_command", metavar="COMMAND", required=True)
+    operators = add_command(words, "operators", _operators, "the CT operators beside ASTRA's, and their accuracy")
+    operators.add_argument("--views", type=whole_number(1), default=64, metavar="N", help="projections")
+    operators.add_argument("--size", type=whole_number(16, 2048), default=384, metavar="N", help="pixels, a side")
+    operators.add_argument("--batch", type=whole_number(1), default=8, metavar="N", help="slices at a time")
+    operators.add_argument("--repeats", type=whole_number(1), default=5, metavar="N", help="the shortest of N counts")
+    reconstruct = add_command(words, "reconstruct", _reconstruct, "time and memory of whole reconstructions")
+    reconstruct.add_argument(
+        "--size", type=whole_number(1), nargs=3, default=(512, 512, 200), metavar=("X", "Y", "Z"), help="voxels"
+    )
+    reconstruct.add_argument(
+        "--lambdas",
+        type=whole_number(1),
+        nargs="+",
+        default=(1, 5),
+        metavar="N",
+        help="a run for each number of lambdas",
+    )
+    reconstruct.add_argument("--model", metavar="NAME|FILE", help="see: mslfusion models list")
+    reconstruct.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]", help="where the network runs")
+    for command in (operators, reconstruct):
+        command.add_argument("--output", type=Path, metavar="FILE.json", help="also write the figures there")
+
+
+def _operators(args: argparse.Namespace, context: "Context") -> None:
+    from MSLFusionLib.benchmarks import operators
+
+    _check(args)
+    _finish(operators.run(args.views, args.size, args.batch, args.repeats, context.job), args, context)
+
+
+def _reconstruct(args: argparse.Namespace, context: "Context") -> None:
+    from MSLFusionLib.benchmarks import reconstruct
+    from MSLFusionLib.commands.inputs import model_path
+
+    _check(args)
+    model = model_path(args.model)
+    _finish(reconstruct.run(args.size, args.lambdas, model, args.device, context.job), args, context)
+
+
+def _check(args: argparse.Namespace) -> None:
+    from MSLFusionLib.commands.outputs import check_output_file
+
+    if args.output is not None:
+        check_output_file(args.output)
+
+
+def _finish(figures: dict[str, Any], args: argparse.Namespace, context: "Context") -> None:
+    from MSLFusionLib.io.atomic import atomic_path
+    from MSLFusionLib.io.runs import plain
+
+    if args.output is not None:
+        with atomic_path(args.output) as temporary:
+            temporary.write_text(json.dumps(plain(figures), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    context.console.result({"command": f"benchmark {args.benchmark_command}", **figures}, as_text(figures))
+
+
+def as_text(figures: dict[str, Any]) -> str:
+    """Figures of a benchmark for reading: lists of like rows as tables, the rest as lines."""
+    blocks = []
+    for name, value in figures.items():
+        if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+            blocks.append(f"{name}:\n{_table(value)}")
+        elif isinstance(value, dict):
+            lines = [f"  {key}: {_cell(item)}" for key, item in value.items()]
+            blocks.append("\n".join([f"{name}:", *lines]))
+        elif value not in ([], None):
+            blocks.append(f"{name}: {_cell(value)}")
+    return "\n".join(blocks)
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    head = list(dict.fromkeys(key for row in rows for key in row))
+    cells = [head, *([_cell(row.get(key)) for key in head] for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(head))]
+    lines = []
+    for line in cells:
+        first, *rest = (cell.rjust(width) for cell, width in zip(line, widths, strict=True))
+        lines.append("  ".join(["", line[0].ljust(len(first)), *rest]))
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_cell(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(item) for item in value)
+    return str(value)
