@@ -137,8 +137,6 @@ def run_validate(args: Any, context: Any) -> None:
 def _quality(model: Any, config: Any, args: Any, job: Any) -> dict[str, Any]:
     from dataclasses import replace
 
-    import torch
-
     from MSLFusionLib.recon.devices import choose_device
     from MSLFusionTrainingLib.data import load_heads
     from MSLFusionTrainingLib.quality import evaluate
@@ -151,7 +149,7 @@ def _quality(model: Any, config: Any, args: Any, job: Any) -> dict[str, Any]:
         raise InputError(f"Head {seen[0]} was in the training set: choose other --seeds.")
     device = choose_device(args.device)
     heads = load_heads(replace(config, slices=args.slices), args.seeds, args.cache, job=job)
-    simulator = SensorSimulator(config, torch.device(device))
+    simulator = SensorSimulator(config, device)
     return evaluate(model.to(device), heads, simulator, usual_sampling(config), job=job)
 
 

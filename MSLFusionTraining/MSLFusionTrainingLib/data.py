@@ -23,7 +23,9 @@ from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionTrainingLib.config import TrainConfig
 
 SPAN_MM = (-75.0, 95.0)
-"""Positions of the slices of a head, from the skull base to the vertex."""
+"""Positions of the slices of a head, from the skull base to above the vertex."""
+LEAST_BODY = 0.03
+"""Share of a slice that must show the head; emptier slices are left out."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,12 @@ def _make(config: TrainConfig, seed: int, cache: Path) -> None:
     low, high = SPAN_MM
     step = (high - low) / config.slices
     positions = low + step * (np.arange(config.slices) + rng.uniform(0, 1, config.slices))
-    head = head_slices(seed, positions, (config.size, config.size), config.pixel_mm)
+    head = head_slices(seed, list(positions), (config.size, config.size), config.pixel_mm)
     mr = head[config.mr].astype(np.float32)
     body = mr > 0.05 * mr.max()
     bottom, top = np.percentile(mr[body], (0.5, 99.5))
-    pair = np.stack([hu_to_network(head["ct"].astype(np.float32)), (mr - min(bottom, 0)) / (top - min(bottom, 0))], 1)
+    pair = np.stack([hu_to_network(head["ct"].astype(np.float32)), (mr - bottom) / (top - bottom)], 1)
+    pair = pair[body.mean((1, 2)) >= LEAST_BODY]
     with atomic_path(_path(config, seed, cache)) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, slices=np.round(pair.clip(0, 1) * 65535).astype(np.uint16))
 

@@ -40,7 +40,12 @@ class Trainer:
     """One training run in one folder: state.safetensors, log.csv, validation.jsonl, config.json."""
 
     def __init__(
-        self, config: TrainConfig, train: SliceSet, validation: SliceSet, folder: Path, device: str = "cpu"
+        self,
+        config: TrainConfig,
+        train: SliceSet,
+        validation: SliceSet,
+        folder: Path,
+        device: torch.device | str = "cpu",
     ) -> None:
         self.config = config
         self.train_set, self.validation_set = train, validation

@@ -39,7 +39,7 @@ _PRESETS = {
     "msl-lite": MSLConfig(
         width=16,
         space_to_depth=True,
-        encoder_norm="none",
+        encoder_norm="channel",
         token_dim=192,
         heads=4,
         head_dim=32,
