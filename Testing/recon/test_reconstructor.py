@@ -251,13 +251,8 @@ def test_unusual_sampling_is_warned_of():
     loaded.card["sensors"] |= {"scan": "full", "masks": ["random", "equispaced"]}
     plan = SamplingPlan(scan="short", mask="official")
     result = Reconstructor(loaded, "cpu").reconstruct([0], ct=ct, mr=mr, plan=plan)
-    assert [
-        "a scan of the kind 'short'" in result.warnings[0],
-        "mask of the kind 'official'" in result.warnings[1],
-    ] == [
-        True,
-        True,
-    ]
+    assert "a scan of the kind 'short'" in result.warnings[0]
+    assert "a k-space mask of the kind 'official'" in result.warnings[1]
     quiet = Reconstructor(FakeLoaded(), "cpu").reconstruct([0], ct=ct, mr=mr, plan=DENSE)
     assert quiet.warnings == []
 
