@@ -180,10 +180,16 @@ def test_description_survives_json():
     assert again.volume.same_as(VolumeGeometry.of(image))
 
 
+def volume_entry(**changes) -> dict:
+    return VolumeGeometry.of(volume()).to_dict() | changes
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("slice_axis", 1), ("size", [0, 4]), ("size", "ab"), ("pixel_mm", -1), ("pixel_mm", float("nan")), ("centre", [1]),
-     ("volume", {}), ("volume", {"size": [1, 1, 10**12]})],
+     ("volume", {}), ("volume", volume_entry(size=[1, 1, 10**6])), ("volume", volume_entry(size=[4096, 4096, 4096])),
+     ("volume", volume_entry(spacing_mm=[1, 0, 1])), ("volume", volume_entry(direction=[1.0] * 9)),
+     ("volume", volume_entry(origin_mm=[0, 0]))],
 )  # fmt: skip
 def test_damaged_descriptions_are_refused(key, value):
     data = NetworkGrid.for_volume(volume(), None, 32, 1.0).to_dict() | {key: value}

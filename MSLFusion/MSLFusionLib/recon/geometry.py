@@ -9,7 +9,8 @@ import SimpleITK as sitk
 from MSLFusionLib.errors import InputError
 
 _SAME_MM = 1e-3
-_MAX_VOXELS = 2**33
+_MAX_AXIS = 16384
+_MAX_VOXELS = 2**30
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class VolumeGeometry:
             raise InputError(f"The description of the volume's grid is damaged: {error!r}.") from error
         if (len(size), len(spacing), len(origin), len(direction)) != (3, 3, 3, 9):
             raise InputError("The description of the volume's grid does not have three dimensions.")
-        if min(size) < 1 or size[0] * size[1] * size[2] > _MAX_VOXELS:
+        if min(size) < 1 or max(size) > _MAX_AXIS or size[0] * size[1] * size[2] > _MAX_VOXELS:
             raise InputError(f"The volume's grid of {size} voxels is not possible.")
         numbers = np.array([*spacing, *origin, *direction])
         if not np.isfinite(numbers).all() or min(spacing) <= 0:
