@@ -1,6 +1,6 @@
 # make setup   a virtual environment .venv with the library, its command line and all test tools
 # make demo    the whole job on a generated head; look at demo/report.html
-# make test    style, types and tests
+# make test    style, types and tests; all of them, even where an earlier one fails
 # make lint    put code in the house's format, bring the CMake lists up to date, check types
 # make bench   how fast the operators and the reconstruction are here
 #
@@ -29,10 +29,12 @@ demo: $(STAMP)
 # Each of the two pytest workers has a core; more threads would only wait for one another.
 test: export OMP_NUM_THREADS = 1
 test: $(STAMP)
-	$(BIN)/ruff check $(PYTHON_FILES)
-	$(BIN)/ruff format --check $(PYTHON_FILES)
-	$(BIN)/mypy $(TYPED)
-	$(BIN)/python -m pytest -n 2
+	@failed=0; \
+	$(BIN)/ruff check $(PYTHON_FILES) || failed=1; \
+	$(BIN)/ruff format --check $(PYTHON_FILES) || failed=1; \
+	$(BIN)/mypy $(TYPED) || failed=1; \
+	$(BIN)/python -m pytest -n 2 || failed=1; \
+	exit $$failed
 
 lint: $(STAMP)
 	$(BIN)/python Testing/packaging/update_cmake_lists.py

@@ -3,19 +3,22 @@
 import json
 import resource
 import shutil
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import vtk
-from scene.conftest import oblique_image
+from scene_images import oblique_image
 
 from MSLFusionLib.errors import InputError, JobError
 from MSLFusionLib.scene import (
+    available,
     bootstrap,
     bundle,
     colors,
@@ -26,6 +29,7 @@ from MSLFusionLib.scene import (
     tables,
     volumes,
 )
+from MSLFusionLib.scene.transforms import node_from_transform
 
 LAMBDAS = (0.0, 0.25, 0.5, 1.0)
 ROWS = [
@@ -251,9 +255,14 @@ def _assert_transform_moves_like(node: Any, fixed_to_moving: sitk.Transform) -> 
     np.testing.assert_allclose(moved, flip * np.asarray(fixed_lps), atol=1e-5)
 
 
-def test_an_unlinear_transform_is_refused(scene: Any) -> None:
-    from MSLFusionLib.scene.transforms import node_from_transform
+def test_a_chain_of_linear_transforms_is_linear(scene: Any) -> None:
+    chain = sitk.CompositeTransform(
+        [sitk.AffineTransform(3), sitk.Euler3DTransform((1.0, 2.0, 3.0), 0.1, 0.2, -0.1, (4.0, 5.0, -6.0))]
+    )
+    _assert_transform_moves_like(node_from_transform(scene, chain, "chain"), chain)
 
+
+def test_an_unlinear_transform_is_refused(scene: Any) -> None:
     warp = sitk.DisplacementFieldTransform(sitk.Image([4, 4, 4], sitk.sitkVectorFloat64))
     with pytest.raises(InputError, match="not linear"):
         node_from_transform(scene, warp, "warp")
@@ -337,6 +346,20 @@ def test_the_headless_application_leaves_nothing_behind(monkeypatch: pytest.Monk
     assert not hasattr(slicer, "mrmlScene")
     assert not hasattr(slicer, "modules")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_scenes_are_available_here_and_inside_slicer(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert available()
+    monkeypatch.setattr("MSLFusionLib.scene.find_spec", lambda name: None)
+    assert not available()
+    monkeypatch.setitem(sys.modules, "slicer", SimpleNamespace(app=object()))
+    assert available()
+
+
+def test_without_slicer_core_the_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "slicer", None)
+    with pytest.raises(JobError, match="slicer-core"), bootstrap.application():
+        pass
 
 
 def test_a_missing_module_is_named(scene: Any) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import vtk
-from scene.conftest import oblique_image
+from scene_images import oblique_image
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.io.segmentations import LAMBDA_TAG, read_segmentation

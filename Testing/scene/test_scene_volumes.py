@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import vtk
-from scene.conftest import oblique_image, on_oblique_grid, positions_ras
+from scene_images import oblique_image, on_oblique_grid, positions_ras
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.scene import volumes

@@ -5,9 +5,12 @@ and on the PyPI package slicer-core; `bootstrap.application()` gives the scene o
 the border here: MRML counts in RAS, SimpleITK in LPS.
 """
 
+import sys
 from importlib.util import find_spec
 
 
 def available() -> bool:
     """Whether scenes can be made here: inside Slicer, or with slicer-core installed (`mslfusion[scene]`)."""
-    return find_spec("slicer") is not None
+    # There is an unrelated package called slicer as well; only the application has an `app` in it.
+    inside = getattr(sys.modules.get("slicer"), "app", None) is not None
+    return inside or find_spec("slicer_core") is not None
