@@ -159,6 +159,24 @@ def test_inside_slicer_every_way_out_ends_the_application(words: list[str], code
     assert f"application leaves with {code}\n" in done.stdout, done.stderr
 
 
+@pytest.mark.parametrize(("words", "code", "said"), [(["--help"], 0, "reconstruct"), (["models", "show", "x"], 2, "x")])
+def test_the_command_line_speaks_through_slicers_streams(
+    words: list[str], code: int, said: str, tmp_path: Path
+) -> None:
+    code_in_slicer = """
+import runpy, slicer, types
+streams = sys.stdout, sys.stderr
+sys.stdout, sys.stderr = map(light_slicer.StdOutRedirect, streams)
+slicer.util = types.SimpleNamespace(exit=lambda code: print("application leaves with", code))
+runpy.run_path(sys.argv.pop(1), run_name="__main__")
+sys.stdout, sys.stderr = streams
+"""
+    done = in_slicer(code_in_slicer, tmp_path, str(ROOT / "MSLFusion" / "batch.py"), *words)
+    assert f"application leaves with {code}\n" in done.stdout, done.stderr
+    assert said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_where_the_application_cannot_leave_the_process_ends(tmp_path: Path) -> None:
     done = in_slicer(RUN_IN_APPLICATION, tmp_path, str(ROOT / "MSLFusion" / "batch.py"), "wrong", "no exit")
     assert done.returncode == 2

@@ -70,6 +70,24 @@ class Clipboard:
         self.content = text
 
 
+class StdOutRedirect:
+    """What sys.stdout and sys.stderr are inside Slicer (PythonQtStdOut.cpp): they can do this and no more."""
+
+    __slots__ = ("_write",)
+
+    def __init__(self, stream: Any) -> None:
+        self._write = stream.write
+
+    def write(self, text: str) -> None:
+        self._write(text)
+
+    def flush(self) -> None:
+        """Does nothing in PythonQt either."""
+
+    def isatty(self) -> bool:
+        return False
+
+
 CLIPBOARD = Clipboard()
 
 
