@@ -55,7 +55,11 @@ class Viewer:
         size = grid.GetSize()
         point = grid.TransformContinuousIndexToPhysicalPoint([float(f) for f in (focus or [(n - 1) / 2 for n in size])])
         direction = np.array(grid.GetDirection()).reshape(3, 3)
-        turned = sitk.DICOMOrient(grid, "LPS")
+        turning = sitk.DICOMOrientImageFilter()
+        turning.SetDesiredCoordinateOrientation("LPS")
+        turned = turning.Execute(grid)
+        self._order = [2 - axis for axis in reversed(turning.GetPermuteOrder())]
+        self._steps = tuple(slice(None, None, -1 if flip else 1) for flip in reversed(turning.GetFlipAxes()))
         index = turned.TransformPhysicalPointToContinuousIndex(point)
         self._focus = [int(np.clip(round(i), 0, n - 1)) for i, n in zip(index, turned.GetSize(), strict=True)]
         self._spacing = turned.GetSpacing()
@@ -85,7 +89,7 @@ class Viewer:
         """A 2-D picture (rows from the top) of `volume` across patient axis `axis`, at `position`."""
         axis = self.axis if axis is None else axis
         position = self._focus[axis] if position is None else position
-        array = sitk.GetArrayViewFromImage(sitk.DICOMOrient(volume, "LPS"))
+        array = sitk.GetArrayViewFromImage(volume).transpose(self._order)[self._steps]
         picture = np.take(array, position, axis=2 - axis).astype(np.float32)
         return picture if axis == 2 else picture[::-1]
 

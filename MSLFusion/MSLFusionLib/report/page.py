@@ -119,7 +119,7 @@ def words(items: Mapping[str, Any]) -> str:
     rows = "".join(
         f"<tr><td>{escape(str(key))}</td><td>{text(value)}</td></tr>"
         for key, value in items.items()
-        if value not in (None, "", {}, [], ())
+        if not (value is None or (isinstance(value, str | Mapping | Sequence) and len(value) == 0))
     )
     return f'<table class="words"><tbody>{rows}</tbody></table>'
 
