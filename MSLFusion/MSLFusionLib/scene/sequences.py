@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import SimpleITK as sitk
+import vtk
 
 from MSLFusionLib.scene.bootstrap import module_logic
 from MSLFusionLib.scene.colors import Display, show_as
-from MSLFusionLib.scene.volumes import update_node
+from MSLFusionLib.scene.volumes import matrix_array, update_node
 
 INDEX_NAME = "lambda"
 
@@ -42,15 +44,15 @@ class LambdaSweep:
         Raises:
             ValueError: its size, spacing, origin or direction is not that of the volumes before it.
         """
-        if self.sequence.GetNumberOfDataNodes() > 0 and not self._same_grid(image):
-            raise ValueError("all volumes of a lambda sweep must lie on one grid")
         item = self._scene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
         item.UnRegister(None)
         update_node(item, image)
+        if self.sequence.GetNumberOfDataNodes() > 0 and not _same_grid(item, self.sequence.GetNthDataNode(0)):
+            raise ValueError("all volumes of a lambda sweep must lie on one grid")
         item.SetName(f"lambda {index_value(lam)}")
         self.sequence.SetDataNodeAtValue(item, index_value(lam))
         self.select(lam)
-        if self.proxy.GetDisplayNode() is None or self.sequence.GetNumberOfDataNodes() == 1:
+        if self.sequence.GetNumberOfDataNodes() == 1:
             show_as(self.proxy, Display.UNIT)
 
     def add_all(self, volumes: Iterable[tuple[float, sitk.Image]]) -> None:
@@ -63,17 +65,6 @@ class LambdaSweep:
         self.browser.SetSelectedItemByIndexValue(index_value(lam), False)
         module_logic(self._scene, "Sequences").UpdateProxyNodesFromSequences(self.browser)
 
-    def _same_grid(self, image: sitk.Image) -> bool:
-        first = self.sequence.GetNthDataNode(0)
-        new = self._scene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
-        new.UnRegister(None)
-        update_node(new, image)
-        return bool(
-            first.GetImageData().GetDimensions() == new.GetImageData().GetDimensions()
-            and first.GetImageData().GetScalarType() == new.GetImageData().GetScalarType()
-            and _same_matrix(first, new)
-        )
-
 
 def lambdas_of(sequence: Any) -> list[float]:
     """The lambdas of a sweep's sequence node, rising."""
@@ -85,10 +76,14 @@ def index_value(lam: float) -> str:
     return f"{lam:.4f}".rstrip("0").rstrip(".") or "0"
 
 
-def _same_matrix(a: Any, b: Any) -> bool:
-    import vtk
-
-    first, second = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
-    a.GetIJKToRASMatrix(first)
-    b.GetIJKToRASMatrix(second)
-    return all(abs(first.GetElement(i, j) - second.GetElement(i, j)) < 1e-4 for i in range(4) for j in range(4))
+def _same_grid(a: Any, b: Any) -> bool:
+    """Whether two volume nodes have one size, voxel type and geometry."""
+    first, second = a.GetImageData(), b.GetImageData()
+    matrices = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    a.GetIJKToRASMatrix(matrices[0])
+    b.GetIJKToRASMatrix(matrices[1])
+    return bool(
+        first.GetDimensions() == second.GetDimensions()
+        and first.GetScalarType() == second.GetScalarType()
+        and np.allclose(matrix_array(matrices[0]), matrix_array(matrices[1]), atol=1e-4)
+    )
