@@ -60,9 +60,9 @@ def lambda_rgb(lam: float) -> tuple[float, float, float]:
 
 def lambda_colors(scene: Any) -> Any:
     """The scene's colour table of lambda (256 entries named by their lambda), made when it is not there."""
-    found = scene.GetNodesByClassByName("vtkMRMLColorTableNode", LAMBDA_COLORS_NAME)
-    if found.GetNumberOfItems() > 0:
-        return found.GetItemAsObject(0)
+    found = scene.GetFirstNode(LAMBDA_COLORS_NAME, "vtkMRMLColorTableNode")
+    if found is not None:
+        return found
     table = scene.CreateNodeByClass("vtkMRMLColorTableNode")
     table.UnRegister(None)
     table.SetName(LAMBDA_COLORS_NAME)

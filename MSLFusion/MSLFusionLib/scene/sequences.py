@@ -73,7 +73,7 @@ def lambdas_of(sequence: Any) -> list[float]:
 
 def index_value(lam: float) -> str:
     """How a lambda is written as index value: "0", "0.25", "0.3333"."""
-    return f"{lam:.4f}".rstrip("0").rstrip(".") or "0"
+    return f"{lam:.4f}".rstrip("0").rstrip(".")
 
 
 def _same_grid(a: Any, b: Any) -> bool:
