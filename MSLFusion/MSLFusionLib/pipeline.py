@@ -137,6 +137,8 @@ def run_pipeline(
     the network instead of the model's. modalities: those the network may see.
     Raises InputError, JobError and Cancelled as the parts do.
     """
+    from MSLFusionLib.recon import outputs
+
     times: dict[str, float] = {}
     with _timed(times, "registration"):
         aligned = align(ct, mr, how or Registering(), job)
@@ -154,9 +156,8 @@ def run_pipeline(
             job=job,
         )
     hybrids = list(zip(specs, (image for _, image in result.hybrids), strict=True))
-    others = result.others
-    sensor_images = _named(others, {FBP: "fbp", ZERO_FILLED: "zero-filled"})
-    references = _named(others, {"ct": "truth-ct", "mr": "truth-mr"})
+    sensor_images = _named(result.others, {FBP: outputs.FBP, ZERO_FILLED: outputs.ZERO_FILLED})
+    references = _named(result.others, {"ct": outputs.TRUTH_CT, "mr": outputs.TRUTH_MR})
     body, rows = None, []
     if references:
         with _timed(times, "comparison"):

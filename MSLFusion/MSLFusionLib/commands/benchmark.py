@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MSLFusionLib.commands.options import add_command, whole_number
+from MSLFusionLib.commands.options import METHODS, PRESETS, add_command, number, whole_number
 
 if TYPE_CHECKING:
     from MSLFusionLib.cli import Context
@@ -35,7 +35,18 @@ def add_parser(subparsers: Any) -> None:
     )
     reconstruct.add_argument("--model", metavar="NAME|FILE", help="see: mslfusion models list")
     reconstruct.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]", help="where the network runs")
-    for command in (operators, reconstruct):
+    registration = add_command(words, "registration", _registration, "how exactly known misalignments are found")
+    registration.add_argument(
+        "--seeds", type=whole_number(0), nargs="+", default=tuple(range(20)), metavar="N", help="generated heads"
+    )
+    registration.add_argument("--preset", choices=PRESETS, default="msl", help="settings of the registration")
+    registration.add_argument("--method", choices=METHODS, help="motion that may be found (default: the preset's)")
+    registration.add_argument("--shift-mm", type=number(0, 100), default=15.0, metavar="MM", help="how far moved")
+    registration.add_argument("--turn-degrees", type=number(0, 90), default=10.0, metavar="DEG", help="how far turned")
+    registration.add_argument(
+        "--coarser", type=number(0.5, 8), default=1.0, metavar="F", help="all voxels so many times larger: quicker"
+    )
+    for command in (operators, reconstruct, registration):
         command.add_argument("--output", type=Path, metavar="FILE.json", help="also write the figures there")
 
 
@@ -53,6 +64,16 @@ def _reconstruct(args: argparse.Namespace, context: "Context") -> None:
     _check(args)
     model = model_path(args.model)
     _finish(reconstruct.run(args.size, args.lambdas, model, args.device, context.job), args, context)
+
+
+def _registration(args: argparse.Namespace, context: "Context") -> None:
+    from MSLFusionLib.benchmarks import registration
+
+    _check(args)
+    figures = registration.run(
+        args.seeds, args.shift_mm, args.turn_degrees, args.preset, args.method, args.coarser, context.job
+    )
+    _finish(figures, args, context)
 
 
 def _check(args: argparse.Namespace) -> None:
