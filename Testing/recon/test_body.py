@@ -183,3 +183,14 @@ def test_mr_scale_is_undone_and_described():
     for changes in ({"high": 20.0}, {"low": "a"}, {"high": float("nan")}):
         with pytest.raises(InputError):
             IntensityScale.from_dict(scale.to_dict() | changes)
+
+
+def test_a_plate_across_the_slices_is_no_body():
+    """The wall of a container fills one slice, wider than the body that stands beside it."""
+    array = np.full((30, 80, 80), -1000.0, np.float32)
+    array[4:22, 20:60, 20:60] = 40.0
+    array[26, 5:75, 5:75] = 100.0
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing((1.5, 1.5, 1.5))
+    mask = body_mask(image, "ct")
+    assert np.array_equal(mask, array == 40.0)

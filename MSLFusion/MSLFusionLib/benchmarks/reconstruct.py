@@ -31,9 +31,10 @@ def run(
     """Reconstruct a generated CT and MR of `volume_size` voxels (x, y, z), once for each number of lambdas.
 
     model: a checkpoint; None for a compact network with random weights, which costs the same. Gives for each run
-    seconds, peak memory and what of it goes beyond the input and output volumes (MB; None where the system does
-    not tell), and the ratio of the last run's time to the first's. Raises InputError for sizes and numbers that are
-    not possible, JobError when a measurement fails.
+    seconds, the processor's seconds over all threads, peak memory, and what of it goes beyond the input and output
+    volumes (MB; None where the system does not tell); and the ratio of the last run's seconds to the first's. On a
+    machine that is busy with other things the processor's seconds are the ones to compare, unless a GPU works.
+    Raises InputError for sizes and numbers that are not possible, JobError when a measurement fails.
     """
     size = [int(n) for n in volume_size]
     if len(size) != 3 or min(size[:2]) < 32 or size[2] < 1:
@@ -83,14 +84,15 @@ def child(request_json: str) -> None:
     engine = Reconstructor(loaded, request["device"])
     count = request["lambdas"]
     values = [k / (count - 1) if count > 1 else 0.5 for k in range(count)]
-    start = time.perf_counter()
+    start, processor = time.perf_counter(), time.process_time()
     result = engine.reconstruct(values, ct=ct, mr=mr, plan=SamplingPlan())
-    seconds = time.perf_counter() - start
+    seconds, processor = time.perf_counter() - start, time.process_time() - processor
     volume = math.prod(request["size"]) * 4 / 1e6
     peak = _peak_mb()
     report = {
         "lambdas": count,
         "seconds": seconds,
+        "processor_seconds": processor,
         "slices": result.slices,
         "device": result.device,
         "model": loaded.name,

@@ -129,22 +129,35 @@ def _connected(found: np.ndarray, spacing: tuple[float, ...], slice_axis: int, t
     coarse = found[tuple(slice(None, None, step) for step in steps)]
     coarse_mm = [mm * step for mm, step in zip(spacing, steps, strict=True)]
     cross = ndimage.generate_binary_structure(3, 1)
-    np.moveaxis(cross, slice_axis, 0)[[0, 2]] = False
-    plane_mm = max(mm for axis, mm in enumerate(coarse_mm) if axis != slice_axis)
-    rounds = max(1, round(thin_mm / plane_mm)) if thin_mm else 0
-    core = ndimage.binary_erosion(coarse, cross, iterations=rounds, border_value=1) if rounds else coarse
+    planar = np.zeros_like(cross)
+    np.moveaxis(planar, slice_axis, 0)[1] = True
+    disc, square, line = cross & planar, planar, cross & ~planar
+    line[1, 1, 1] = True
+    # Within slices and across them, each with as many voxels as make up the thickness.
+    in_plane = max(1, round(thin_mm / max(mm for axis, mm in enumerate(coarse_mm) if axis != slice_axis)))
+    across = round(thin_mm / coarse_mm[slice_axis])
+    core = coarse
+    if thin_mm:
+        core = _eroded(_eroded(core, disc, in_plane), line, across)
     labels, count = ndimage.label(core)
     if count == 0:
         labels, count = ndimage.label(coarse)
     if count == 0:
         return np.zeros_like(found)
     sizes = np.bincount(labels.ravel())[1:]
-    chosen = np.concatenate([[False], sizes >= _SMALL_PART * sizes.max()])[labels]
-    grown = ndimage.binary_dilation(chosen, cross, iterations=rounds + 1)
+    grown = np.concatenate([[False], sizes >= _SMALL_PART * sizes.max()])[labels]
+    # Squares reach back into corners that discs do not.
+    grown = ndimage.binary_dilation(grown, square, iterations=(in_plane if thin_mm else 0) + 1)
+    grown = ndimage.binary_dilation(grown, line, iterations=(across if thin_mm else 0) + 1)
     for axis, step in enumerate(steps):
         grown = np.repeat(grown, step, axis=axis)
     grown = grown[tuple(slice(0, n) for n in found.shape)]
     return np.logical_and(grown, found, out=np.ascontiguousarray(grown))
+
+
+def _eroded(mask: np.ndarray, element: np.ndarray, rounds: int) -> np.ndarray:
+    """The mask eroded `rounds` times, not from the volume's borders, beyond which the body may go on."""
+    return ndimage.binary_erosion(mask, element, iterations=rounds, border_value=1) if rounds else mask
 
 
 def _fill_holes(mask: np.ndarray, slice_axis: int) -> None:
