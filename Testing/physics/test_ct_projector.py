@@ -23,8 +23,9 @@ PATHS = pytest.mark.parametrize("stored", [True, False], ids=["sparse", "onthefl
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that the path on the fly really works in several blocks at the sizes of these tests."""
+    """So that both paths really work in several blocks at the sizes of these tests."""
     monkeypatch.setattr(builtin, "_BLOCK_BYTES", 2**18)
+    monkeypatch.setattr(builtin, "_CACHED_PIXELS", 500)
 
 
 def relative(found: torch.Tensor, wanted: torch.Tensor) -> float:

@@ -10,11 +10,13 @@ from MSLFusionLib.errors import InputError
 from MSLFusionLib.physics.fbp import backprojection_matrix, check_fbp, filter_sinogram
 from MSLFusionLib.physics.geometry import FanBeamGeometry
 from MSLFusionLib.physics.joseph import joseph_matrix
-from MSLFusionLib.physics.sparse import ViewBlocks
+from MSLFusionLib.physics.sparse import Blocks, ranges
 
 _BLOCK_BYTES = 64 * 2**20
 """The memory of one block's matrix on the fly."""
 _BYTES_PER_ENTRY = 8
+_CACHED_PIXELS = 2**15
+"""Pixels under one matrix: eight to sixteen slices of them stay in a processor's second-level cache."""
 
 
 def matrix_bytes_per_view(geometry: FanBeamGeometry) -> int:
@@ -41,14 +43,17 @@ class BuiltinOperator:
         self.geometry = geometry
         self.device = torch.device(device)
         self.name = "sparse" if stored else "onthefly"
-        views = geometry.views
-        per_block = views if stored else max(1, _BLOCK_BYTES // matrix_bytes_per_view(geometry))
-        joseph = partial(joseph_matrix, geometry, device=self.device)
-        self._projection = ViewBlocks(joseph, True, views, per_block, stored)
-        self._backprojections = {}
-        for official in (False, True):
-            matrix = partial(backprojection_matrix, geometry, device=self.device, official=official)
-            self._backprojections[official] = ViewBlocks(matrix, False, views, per_block, stored)
+        height, width = geometry.image_shape
+        views_at_once = geometry.views if stored else max(1, _BLOCK_BYTES // matrix_bytes_per_view(geometry))
+        rows_at_once = max(1, _CACHED_PIXELS // width) if self.device.type == "cpu" else height
+        grid = (ranges(geometry.views, views_at_once), ranges(height, rows_at_once), width, geometry.bins, stored)
+        self._projection = Blocks(partial(joseph_matrix, geometry, device=self.device), True, *grid)
+        self._backprojections = {
+            official: Blocks(
+                partial(backprojection_matrix, geometry, device=self.device, official=official), False, *grid
+            )
+            for official in (False, True)
+        }
 
     @property
     def stored_bytes(self) -> int:

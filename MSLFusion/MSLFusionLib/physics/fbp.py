@@ -14,6 +14,9 @@ from MSLFusionLib.errors import InputError
 from MSLFusionLib.physics.geometry import FanBeamGeometry
 from MSLFusionLib.physics.sparse import csr_matrix
 
+_ENTRIES_AT_ONCE = 2**18
+"""Few enough that the intermediate arrays stay in the processor's cache."""
+
 
 def check_fbp(geometry: FanBeamGeometry) -> None:
     """Raises InputError when the scan does not see every point from enough directions."""
@@ -36,27 +39,27 @@ def filter_sinogram(geometry: FanBeamGeometry, sinogram: Tensor, official: bool 
 
 
 def backprojection_matrix(
-    geometry: FanBeamGeometry, first: int, last: int, device: torch.device, official: bool = False
+    geometry: FanBeamGeometry, views: range, rows: range, device: torch.device, official: bool = False
 ) -> Tensor:
-    """The weighted backprojection of the views first .. last - 1, linear interpolation between bins.
+    """The weighted backprojection of the views `views` into the image rows `rows`, interpolating between bins.
 
-    A float32 CSR matrix of shape (H * W, (last - first) * bins). official: without the distance weight (DSO/L)^2.
+    A float32 CSR matrix of shape (len(rows) * W, len(views) * bins). official: without the distance weight (DSO/L)^2.
     """
-    height, width = geometry.image_shape
-    views, bins = last - first, geometry.bins
+    width, height, bins = geometry.image_shape[1], len(rows), geometry.bins
     source = geometry.source_origin_mm
-    angles = torch.tensor(geometry.angles[first:last], dtype=torch.float64, device=device)
+    angles = torch.tensor(geometry.angles[views.start : views.stop], dtype=torch.float64, device=device)
     sine, cosine = torch.sin(angles).float(), torch.cos(angles).float()
     x = (torch.arange(width, device=device, dtype=torch.float32) - (width - 1) / 2) * geometry.pixel_mm
-    y = ((height - 1) / 2 - torch.arange(height, device=device, dtype=torch.float32)) * geometry.pixel_mm
+    row = torch.arange(rows.start, rows.stop, device=device, dtype=torch.float32)
+    y = ((geometry.image_shape[0] - 1) / 2 - row) * geometry.pixel_mm
     step = 2 * math.pi / geometry.views * 0.5 if geometry.scan == "full" else _step(geometry)
     bins_per_mm = geometry.magnification * source / geometry.pitch_mm
     centre = (bins - 1) / 2 - geometry.offset_mm / geometry.pitch_mm
-    row = torch.arange(views, dtype=torch.int32, device=device) * bins
+    first_bin = torch.arange(len(views), dtype=torch.int32, device=device) * bins
 
-    columns = torch.empty((height, width, views, 2), dtype=torch.int32, device=device)
-    values = torch.empty((height, width, views, 2), dtype=torch.float32, device=device)
-    rows_at_once = max(1, 2**18 // (width * views))
+    columns = torch.empty((height, width, len(views), 2), dtype=torch.int32, device=device)
+    values = torch.empty((height, width, len(views), 2), dtype=torch.float32, device=device)
+    rows_at_once = max(1, _ENTRIES_AT_ONCE // (width * len(views)))
     for top in range(0, height, rows_at_once):
         part = slice(top, top + rows_at_once)
         down = y[part, None, None]
@@ -70,10 +73,10 @@ def backprojection_matrix(
         # A bin outside the detector keeps its place in the matrix with weight zero.
         values[part, :, :, 0] = (weight - upper) * ((low >= 0) & (low < bins))
         values[part, :, :, 1] = upper * ((low >= -1) & (low < bins - 1))
-        columns[part, :, :, 0] = low.clamp(0, bins - 1) + row
-        columns[part, :, :, 1] = (low + 1).clamp_(0, bins - 1) + row
-    counts = torch.full((height * width,), 2 * views, dtype=torch.int32, device=device)
-    return csr_matrix(counts, columns.flatten(), values.flatten(), (height * width, views * bins))
+        columns[part, :, :, 0] = low.clamp(0, bins - 1) + first_bin
+        columns[part, :, :, 1] = (low + 1).clamp_(0, bins - 1) + first_bin
+    counts = torch.full((height * width,), 2 * len(views), dtype=torch.int32, device=device)
+    return csr_matrix(counts, columns.flatten(), values.flatten(), (height * width, len(views) * bins))
 
 
 def parker_weights(geometry: FanBeamGeometry) -> Tensor:

@@ -4,7 +4,6 @@ A ray is followed along the axis it is closer to, column by column or row by row
 linearly between the two pixels that the ray passes, and weighted with the length of the step.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -34,35 +33,34 @@ class _Rays:
     cross_size: Tensor
 
 
-def joseph_matrix(geometry: FanBeamGeometry, first: int, last: int, device: torch.device) -> Tensor:
-    """The projections of the views first .. last - 1: a float32 CSR matrix with 32-bit indices.
+def joseph_matrix(geometry: FanBeamGeometry, views: range, rows: range, device: torch.device) -> Tensor:
+    """The share of the image rows `rows` in the projections `views`: a float32 CSR matrix with 32-bit indices.
 
-    Shape ((last - first) * bins, H * W), in mm: its product with an image is the line integrals.
+    Shape (len(views) * bins, len(rows) * W), in mm: with all rows, its product with an image is the line integrals.
     """
     counts, columns, values = [], [], []
-    for view in range(first, last, _VIEWS_AT_ONCE):
-        rays = _rays(geometry, view, min(view + _VIEWS_AT_ONCE, last), device)
+    for start in range(0, len(views), _VIEWS_AT_ONCE):
+        rays = _rays(geometry, views[start : start + _VIEWS_AT_ONCE], rows, device)
         column, value = _entries(rays)
         counts.append(2 * rays.count)
         columns.append(column)
         values.append(value)
-    pixels = math.prod(geometry.image_shape)
-    shape = ((last - first) * geometry.bins, pixels)
+    shape = (len(views) * geometry.bins, len(rows) * geometry.image_shape[1])
     return csr_matrix(torch.cat(counts), torch.cat(columns), torch.cat(values), shape)
 
 
-def _rays(geometry: FanBeamGeometry, first: int, last: int, device: torch.device) -> _Rays:
-    height, width = geometry.image_shape
+def _rays(geometry: FanBeamGeometry, views: range, rows: range, device: torch.device) -> _Rays:
+    width, height = geometry.image_shape[1], len(rows)
     exact = {"dtype": torch.float64, "device": device}
-    angles = torch.tensor(geometry.angles[first:last], **exact)[:, None]
+    angles = torch.tensor(geometry.angles[views.start : views.stop], **exact)[:, None]
     u = torch.arange(geometry.bins, **exact) - (geometry.bins - 1) / 2
     u = (u * geometry.pitch_mm + geometry.offset_mm)[None, :] / geometry.pixel_mm
     source = geometry.source_origin_mm / geometry.pixel_mm
     detector = geometry.origin_detector_mm / geometry.pixel_mm
     sine, cosine = torch.sin(angles), torch.cos(angles)
-    # In pixel indices: the column grows with x, the row falls with y.
+    # In pixel indices: the column grows with x, the row falls with y and counts from the first of `rows`.
     column0 = source * sine + (width - 1) / 2
-    row0 = source * cosine + (height - 1) / 2
+    row0 = source * cosine + (geometry.image_shape[0] - 1) / 2 - rows.start
     d_column = (u * cosine - (source + detector) * sine).flatten()
     d_row = (-u * sine - (source + detector) * cosine).flatten()
     column0, row0 = (start.expand(-1, geometry.bins).flatten() for start in (column0, row0))

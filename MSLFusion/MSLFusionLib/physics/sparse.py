@@ -4,9 +4,10 @@ torch's own backward of a sparse product is 30 times slower than a product with 
 cost three times the time of 32-bit ones: hence the explicit transpose and the CSR matrices made by hand here.
 """
 
+import itertools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,27 +49,33 @@ def matrix_bytes(matrix: Tensor) -> int:
     return sum(part.numel() * part.element_size() for part in parts)
 
 
-class ViewBlocks:
-    """A linear map from images (N, pixels) to view data (N, views * bins) and its transpose, in blocks of views.
+class Blocks:
+    """A linear map from images (N, H * W) to view data (N, views * bins) and its transpose, as a grid of matrices.
 
-    build(first, last): the matrix of the views first .. last - 1; it has the view data along its rows when
-    `rows_are_views`, the pixels otherwise. stored: keep the matrices (then one block of all views is best), or make
-    them at every use.
+    The grid divides the views, so that a matrix made on the fly stays small, and the rows of the image, so that the
+    pixels under one matrix stay in the processor's cache.
+
+    build(views, rows): the matrix of a range of views and a range of image rows; it has the view data along its rows
+    when `rows_are_views`, the pixels otherwise. stored: keep the matrices, or make them at every use.
     """
 
     def __init__(
         self,
-        build: Callable[[int, int], Tensor],
+        build: Callable[[range, range], Tensor],
         rows_are_views: bool,
-        views: int,
-        views_per_block: int,
+        view_ranges: Sequence[range],
+        row_ranges: Sequence[range],
+        width: int,
+        bins: int,
         stored: bool,
     ) -> None:
         self._build = build
         self._rows_are_views = rows_are_views
-        self._blocks = [(first, min(first + views_per_block, views)) for first in range(0, views, views_per_block)]
-        self._views = views
-        self._stored: dict[tuple[int, bool], Tensor] | None = {} if stored else None
+        self._view_ranges = view_ranges
+        self._row_ranges = row_ranges
+        self._width = width
+        self._bins = bins
+        self._stored: dict[tuple[range, range, bool], Tensor] | None = {} if stored else None
 
     @property
     def stored_bytes(self) -> int:
@@ -76,43 +83,61 @@ class ViewBlocks:
         return sum(matrix_bytes(matrix) for matrix in (self._stored or {}).values())
 
     def to_views(self, pixels: Tensor) -> Tensor:
-        """(N, pixels) -> (N, views * bins), differentiable."""
+        """(N, H * W) -> (N, views * bins), differentiable."""
         return _ToViews.apply(pixels, self)
 
     def to_pixels(self, data: Tensor) -> Tensor:
-        """(N, views * bins) -> (N, pixels): the transpose of `to_views`, differentiable."""
+        """(N, views * bins) -> (N, H * W): the transpose of `to_views`, differentiable."""
         return _ToPixels.apply(data, self)
 
-    def multiply_views(self, pixels: Tensor) -> Tensor:
-        parts = [_product(self._matrix(first, last, True), pixels) for first, last in self._blocks]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+    def multiply(self, source: Tensor, to_views: bool) -> Tensor:
+        """`to_views` or `to_pixels` outside autograd."""
+        size = self._size(self._view_ranges, self._bins) if to_views else self._size(self._row_ranges, self._width)
+        # Slices side by side: every matrix entry serves all slices of a tile.
+        tiles = [part.t().contiguous() for part in source.tensor_split(max(1, math.ceil(len(source) / _TILE)))]
+        results = [tile.new_zeros((size, tile.shape[1])) for tile in tiles]
+        for views in self._view_ranges:
+            for rows in self._row_ranges:
+                data, pixels = self._part(views, self._bins), self._part(rows, self._width)
+                here, there = (pixels, data) if to_views else (data, pixels)
+                matrix = self._matrix(views, rows, to_views)
+                for tile, result in zip(tiles, results, strict=True):
+                    result[there].addmm_(matrix, tile[here])
+        return torch.cat([result.t() for result in results])
 
-    def multiply_pixels(self, data: Tensor) -> Tensor:
-        bins = data.shape[1] // self._views
-        first, last = self._blocks[0]
-        total = _product(self._matrix(first, last, False), data[:, first * bins : last * bins])
-        for first, last in self._blocks[1:]:
-            total += _product(self._matrix(first, last, False), data[:, first * bins : last * bins])
-        return total
+    @staticmethod
+    def _size(ranges: Sequence[range], each: int) -> int:
+        return ranges[-1].stop * each
 
-    def _matrix(self, first: int, last: int, rows_are_views: bool) -> Tensor:
+    @staticmethod
+    def _part(chosen: range, each: int) -> slice:
+        return slice(chosen.start * each, chosen.stop * each)
+
+    def _matrix(self, views: range, rows: range, rows_are_views: bool) -> Tensor:
         if self._stored is None:
-            matrix = self._build(first, last)
+            matrix = self._build(views, rows)
             return matrix if rows_are_views == self._rows_are_views else transposed(matrix)
-        key = (first, rows_are_views)
+        key = (views, rows, rows_are_views)
         if key not in self._stored:
             if rows_are_views == self._rows_are_views:
-                self._stored[key] = self._build(first, last)
+                self._stored[key] = self._build(views, rows)
             else:
-                self._stored[key] = transposed(self._matrix(first, last, self._rows_are_views))
+                self._stored[key] = transposed(self._matrix(views, rows, self._rows_are_views))
         return self._stored[key]
+
+
+def ranges(total: int, most: int) -> list[range]:
+    """0 .. total - 1 in consecutive ranges of about equal length, at most `most`."""
+    count = math.ceil(total / most)
+    bounds = [total * k // count for k in range(count + 1)]
+    return [range(first, last) for first, last in itertools.pairwise(bounds)]
 
 
 class _ToViews(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, pixels: Tensor, blocks: ViewBlocks) -> Tensor:
+    def forward(ctx: Any, pixels: Tensor, blocks: Blocks) -> Tensor:
         ctx.blocks = blocks
-        return blocks.multiply_views(pixels)
+        return blocks.multiply(pixels, to_views=True)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
@@ -121,22 +146,13 @@ class _ToViews(torch.autograd.Function):
 
 class _ToPixels(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, data: Tensor, blocks: ViewBlocks) -> Tensor:
+    def forward(ctx: Any, data: Tensor, blocks: Blocks) -> Tensor:
         ctx.blocks = blocks
-        return blocks.multiply_pixels(data)
+        return blocks.multiply(data, to_views=False)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return _ToViews.apply(gradient, ctx.blocks), None
-
-
-def _product(matrix: Tensor, data: Tensor) -> Tensor:
-    """(N, columns) -> (N, rows), in tiles of slices of about equal size."""
-    out = torch.empty((data.shape[0], matrix.shape[0]), dtype=data.dtype, device=data.device)
-    tiles = max(1, math.ceil(data.shape[0] / _TILE))
-    for part, target in zip(data.tensor_split(tiles), out.tensor_split(tiles), strict=True):
-        target.copy_((matrix @ part.t().contiguous()).t())
-    return out
 
 
 def _csr(offsets: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
