@@ -123,6 +123,7 @@ def test_volumes_that_do_not_overlap(files, refused, tmp_path):
         ["--lambda-map", "no.nrrd"],
         ["--pixel-mm", "0"],
         ["--hu", "--lambda", "1"],
+        ["--hu", "--lambda-map", "README.md"],
         ["--sensors", "x.h5"],
         ["--format", "png"],
     ],

@@ -1,7 +1,6 @@
 """What the options of a command stand for: model, sampling plan, lambdas, registration."""
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,9 +67,7 @@ def lambda_specs(args: argparse.Namespace, grid: "VolumeGeometry") -> "tuple[lis
     """
     from MSLFusionLib.recon.lambdas import lambda_map_from_segments, scalar_lambda
 
-    painted = args.lambda_map is not None or args.segmentation is not None
-    numbers: Sequence[float] = args.lam or (() if painted else DEFAULT_LAMBDAS)
-    specs = [scalar_lambda(lam) for lam in dict.fromkeys(numbers)]
+    specs = [scalar_lambda(lam) for lam in lambda_numbers(args)]
     segments: list[LambdaSegment] = []
     if args.lambda_map is not None:
         specs.append(_map_from_volume(args.lambda_map, grid))
@@ -78,6 +75,12 @@ def lambda_specs(args: argparse.Namespace, grid: "VolumeGeometry") -> "tuple[lis
         segments = _segments(args)
         specs.append(lambda_map_from_segments(segments, args.background_lambda, grid, label=MAP_LABEL))
     return specs, segments
+
+
+def lambda_numbers(args: argparse.Namespace) -> list[float]:
+    """The values of --lambda, each once; the usual three where neither they nor a map are given."""
+    painted = args.lambda_map is not None or args.segmentation is not None
+    return list(dict.fromkeys(args.lam or (() if painted else DEFAULT_LAMBDAS)))
 
 
 def check_lambda_options(args: argparse.Namespace) -> None:

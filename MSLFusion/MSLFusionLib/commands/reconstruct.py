@@ -89,7 +89,7 @@ def run(args: argparse.Namespace, context: "Context") -> None:
 
     _check_options(args)
     with ExitStack() as stack:
-        task = _prepare(args, context, stack)
+        task = _prepare(args, stack)
         record = RunRecord("reconstruct", task.parameters, {"all": args.seed})
         for role in ("ct", "mr", "sensors", "lambda_map", "segmentation"):
             if getattr(args, role) is not None:
@@ -107,7 +107,8 @@ def run(args: argparse.Namespace, context: "Context") -> None:
         if args.report:
             from MSLFusionLib.report import write_report
 
-            data = results.report_data(result, record, task.reconstructor, task.plan, "Hybrid CT-MRI reconstruction")
+            title = "Hybrid CT-MRI reconstruction"
+            data = results.report_data(result, record, task.reconstructor, task.plan, title, pixel_mm=args.pixel_mm)
             write_report(out.path("report.html"), data)
         results.write_record(record, out)
     values, text = results.summary(record, args.output)
@@ -147,12 +148,12 @@ def _check_options(args: argparse.Namespace) -> None:
             raise InputError("--mrb needs both --ct and --mr.")
         if not scene.available():
             raise InputError("--mrb needs Slicer's Python, or the package slicer-core: pip install 'mslfusion[scene]'.")
-    if args.hu and 0.0 not in (args.lam or inputs.DEFAULT_LAMBDAS):
+    if args.hu and 0.0 not in inputs.lambda_numbers(args):
         raise InputError("--hu needs 0 among the values of --lambda: only CT has HU.")
     inputs.check_lambda_options(args)
 
 
-def _prepare(args: argparse.Namespace, context: "Context", stack: ExitStack) -> _Task:
+def _prepare(args: argparse.Namespace, stack: ExitStack) -> _Task:
     """Load and check model, plan, volumes and lambdas, the quick ones first; raises InputError."""
     from MSLFusionLib.commands import inputs
     from MSLFusionLib.io.sensors import SensorReader
@@ -194,7 +195,10 @@ def _prepare(args: argparse.Namespace, context: "Context", stack: ExitStack) -> 
 
 def _parameters(args: argparse.Namespace, model: str, plan: "SamplingPlan | None") -> dict[str, Any]:
     """The settings that change the result, for the record."""
-    parameters: dict[str, Any] = {"model": model, "modalities": args.modalities, "lambda": args.lam}
+    from MSLFusionLib.commands.inputs import lambda_numbers
+
+    numbers = lambda_numbers(args)
+    parameters: dict[str, Any] = {"model": model, "modalities": args.modalities, "lambda": numbers}
     if args.segmentation is not None:
         parameters["painted"] = {
             "segments": dict(args.segment_lambda or ()),

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from MSLFusionLib.recon.lambdas import LambdaSegment
     from MSLFusionLib.recon.reconstructor import Reconstructor
     from MSLFusionLib.recon.simulate import SamplingPlan
+    from MSLFusionLib.recon.sources import VolumeOptions
     from MSLFusionLib.report import ReportData
 
 TRANSFORM_NAME = "mr_to_ct.tfm"
@@ -134,8 +135,12 @@ def report_data(
     title: str,
     notes: Sequence[str] = (),
     focus: tuple[int, int, int] | None = None,
+    pixel_mm: float | None = None,
 ) -> "ReportData":
-    """What the report draws. focus: voxel (i, j, k) that the pictures cut; None for the middle of the body."""
+    """What the report draws.
+
+    focus: voxel (i, j, k) that the pictures cut; None for the middle of the body. pixel_mm: as in `run_pipeline`.
+    """
     import SimpleITK as sitk
 
     from MSLFusionLib.report import ReportData, focus_of
@@ -147,7 +152,7 @@ def report_data(
     axis = "zyx".index(result.reconstruction.source["grid"]["slice_axis"])
     sinogram = kspace = None
     if plan is not None:
-        sinogram, kspace = _measured_slice(result, reconstructor, plan, axis, focus)
+        sinogram, kspace = _measured_slice(result, reconstructor.options(pixel_mm), plan, axis, focus)
     return ReportData(
         title=title,
         record=record.to_dict(),
@@ -179,22 +184,23 @@ def _unregistered(result: "PipelineResult") -> "sitk.Image":
 
 def _measured_slice(
     result: "PipelineResult",
-    reconstructor: "Reconstructor",
+    options: "VolumeOptions",
     plan: "SamplingPlan",
     axis: int,
     focus: tuple[int, int, int] | None,
 ) -> tuple[Any, Any]:
     """Sinogram (views, bins) and k-space (ky, kx) of the slice that the pictures show, measured once more."""
     import numpy as np
+    import torch
 
     from MSLFusionLib.recon.sources import VolumeSource
 
     aligned = result.aligned
-    source = VolumeSource(aligned.ct, aligned.mr, plan, reconstructor.options())
+    source = VolumeSource(aligned.ct, aligned.mr, plan, options)
     index = source.grid.slices // 2 if focus is None else focus[2 - axis]
-    batch = source.measure(np.array([index]), reconstructor.device)
-    sinogram = None if batch.sinogram is None else batch.sinogram[0, 0].cpu().numpy()
-    return sinogram, None if batch.kspace is None else batch.kspace[0, 0].cpu().numpy()
+    batch = source.measure(np.array([index]), torch.device("cpu"))
+    sinogram = None if batch.sinogram is None else batch.sinogram[0, 0].numpy()
+    return sinogram, None if batch.kspace is None else batch.kspace[0, 0].numpy()
 
 
 def write_scene(
