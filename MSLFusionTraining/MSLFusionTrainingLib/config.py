@@ -26,7 +26,8 @@ class TrainConfig:
     Losses (equations 14 to 20). weight_fusion, weight_aux, weight_feature; fusion_lambda "half" (equation 15) or
     "any": lambda drawn per slice or as a smooth map, with (1 - lambda) MSE to CT + lambda MSE to MR, which is
     equation 15 at one half; aux "masked" (second pass without the absent modality's tokens) or "leak" (the
-    published way); aux_every: iterations between auxiliary passes.
+    published way); aux_every: iterations between auxiliary passes; outside: how much of what exceeds [0, 1] the losses
+    see, 1 for all of it, see losses.soft_clip.
     """
 
     preset: str = "msl-lite"
@@ -64,6 +65,7 @@ class TrainConfig:
     fusion_lambda: str = "half"
     aux: str = "masked"
     aux_every: int = 1
+    outside: float = 1.0
     validate_every: int = 1000
     checkpoint_every: int = 500
     seed: int = 0
@@ -141,6 +143,7 @@ _OURS = TrainConfig(
     ema=0.999,
     fusion_lambda="any",
     aux_every=2,
+    outside=0.1,
 )
 _PRESETS = {
     "msl": _OURS,

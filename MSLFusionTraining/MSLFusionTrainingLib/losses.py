@@ -17,6 +17,15 @@ def fusion_loss(x: Tensor, lam: Tensor | float, ct: Tensor, mr: Tensor) -> Tenso
     return ((1 - lam) * (x - ct).square() + lam * (x - mr).square()).mean()
 
 
+def soft_clip(x: Tensor, slope: float) -> Tensor:
+    """x within [0, 1], and what lies outside only to a share `slope`: decoded images are clipped in the end.
+
+    Air, where the truth is exactly 0, is then learned at once instead of being fitted from both sides.
+    """
+    inside = x.clamp(0, 1)
+    return inside + slope * (x - inside)
+
+
 def feature_loss(groups: Tensor, modalities: int) -> Tensor:
     """Equation 19: the inter-modality features resemble the intra-modality ones of the modality they serve.
 

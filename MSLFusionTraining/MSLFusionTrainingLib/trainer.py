@@ -14,13 +14,20 @@ from torch import Tensor
 
 from MSLFusionLib import __version__
 from MSLFusionLib.errors import InputError, JobError
-from MSLFusionLib.nets.msl import MSL, STRIDE
+from MSLFusionLib.nets.msl import MSL, STRIDE, Latent
 from MSLFusionLib.nets.presets import preset_config
 from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionTrainingLib.augment import randomise
 from MSLFusionTrainingLib.config import TrainConfig
 from MSLFusionTrainingLib.data import SliceSet
-from MSLFusionTrainingLib.losses import LossTerms, feature_loss, fusion_loss, random_lambda, reconstruction_loss
+from MSLFusionTrainingLib.losses import (
+    LossTerms,
+    feature_loss,
+    fusion_loss,
+    random_lambda,
+    reconstruction_loss,
+    soft_clip,
+)
 from MSLFusionTrainingLib.quality import evaluate
 from MSLFusionTrainingLib.sensors import Sampling, SensorSimulator
 from MSLFusionTrainingLib.state import load_state, read_facts, save_state
@@ -166,10 +173,10 @@ class Trainer:
             one = self._one_modality(ct.shape[0], cpu).to(self.device)
             seen = groups if config.aux == "leak" else model.interaction(features, one, tokens)
             alone = model.fuse(features, seen, one)
-            aux = reconstruction_loss(model.decode(alone, 0.0), model.decode(alone, 1.0), ct, mr)
+            aux = reconstruction_loss(self._decode(alone, 0.0), self._decode(alone, 1.0), ct, mr)
         return LossTerms(
-            reconstruction_loss(model.decode(latent, 0.0), model.decode(latent, 1.0), ct, mr),
-            fusion_loss(model.decode(latent, lam), lam, ct, mr),
+            reconstruction_loss(self._decode(latent, 0.0), self._decode(latent, 1.0), ct, mr),
+            fusion_loss(self._decode(latent, lam), lam, ct, mr),
             feature_loss(groups, len(model.modalities)),
             aux,
         )
@@ -202,6 +209,9 @@ class Trainer:
         """Write the state of the run, whole or not at all."""
         facts = {"iteration": self.iteration, "config": self.config.to_dict(), "version": __version__}
         save_state(self.folder / STATE, self.model, self.averaged, self.optimiser, facts)
+
+    def _decode(self, latent: Latent, lam: Tensor | float) -> Tensor:
+        return soft_clip(self.model.decode(latent, lam), self.config.outside)
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -17,10 +17,8 @@ class ChannelNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same shape."""
-        mean = x.mean(1, keepdim=True)
-        variance = (x - mean).square().mean(1, keepdim=True)
-        x = (x - mean) * torch.rsqrt(variance + 1e-5)
-        return x * self.weight[:, None, None] + self.bias[:, None, None]
+        pixels = F.layer_norm(x.permute(0, 2, 3, 1), (x.shape[1],), self.weight, self.bias)
+        return pixels.permute(0, 3, 1, 2)
 
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {
