@@ -164,6 +164,14 @@ def _explained(error: BaseException, stop_signal: int | None) -> tuple[str, int]
     return f"{type(error).__name__}: {error} {where}", MSLFusionError.exit_code
 
 
+def _missing(error: ModuleNotFoundError) -> str:
+    """What to install: in Slicer, torch comes with the PyTorch extension and never by pip."""
+    package = (error.name or "a module").partition(".")[0]
+    if package == "torch":
+        return "torch is missing: install it with Slicer's PyTorch extension, elsewhere with pip install torch"
+    return f"{package} is missing: install it with pip install {package} (in Slicer: PythonSlicer -m pip install)"
+
+
 def _os_error(error: OSError) -> tuple[str, int]:
     """The line and exit code for a failure of the file system: the user can mend each of these."""
     place = error.filename if error.filename is not None else "the output"

@@ -57,6 +57,13 @@ def test_each_ending_has_its_exit_code_and_one_line(error, code, capsys):
     assert captured.out == ""
 
 
+@pytest.mark.parametrize(("name", "hint"), [("torch", "PyTorch extension"), ("h5py.h5", "pip install h5py ")])
+def test_missing_package_says_what_to_install(name, hint, capsys):
+    error = ModuleNotFoundError(f"No module named '{name}'", name=name)
+    assert cli.main(["plug"], [provider(ending(error))]) == 1
+    assert hint in capsys.readouterr().err
+
+
 def test_debug_shows_the_traceback(capsys):
     assert cli.main(["plug", "--debug"], [provider(ending(InputError("bad")))]) == 2
     assert "Traceback" in capsys.readouterr().err

@@ -14,7 +14,7 @@ from MSLFusionTrainingLib.augment import randomise
 from MSLFusionTrainingLib.config import TrainConfig, training_preset
 from MSLFusionTrainingLib.data import SliceSet, head_seeds, load_heads
 from MSLFusionTrainingLib.export import card_config, make_card, trained_model
-from MSLFusionTrainingLib.losses import feature_loss, fusion_loss, random_lambda, reconstruction_loss
+from MSLFusionTrainingLib.losses import feature_loss, fusion_loss, random_lambda, reconstruction_loss, soft_clip
 from MSLFusionTrainingLib.sensors import SensorSimulator
 from MSLFusionTrainingLib.trainer import STATE, Trainer, usual_sampling
 
@@ -49,6 +49,12 @@ def test_loss_terms_by_hand() -> None:
     lam[..., 2:] = 1
     halves = torch.cat([(a - c)[..., :2], (a - d)[..., 2:]], -1)
     assert torch.isclose(fusion_loss(a, lam, c, d), mean(halves**2))
+
+
+def test_soft_clip_sees_the_outside_in_part() -> None:
+    x = torch.tensor([-0.5, 0.0, 0.3, 1.0, 1.2])
+    assert torch.allclose(soft_clip(x, 0.1), torch.tensor([-0.05, 0.0, 0.3, 1.0, 1.02]))
+    assert torch.equal(soft_clip(x, 1.0), x)
 
 
 def test_feature_loss_pairs_shares_with_what_they_serve() -> None:
