@@ -12,7 +12,7 @@ from torch import Tensor
 from MSLFusionLib.physics.geometry import FanBeamGeometry
 from MSLFusionLib.physics.sparse import csr_matrix
 
-_VIEWS_AT_ONCE = 4
+_VIEWS_AT_ONCE = 8
 """Few enough views that the intermediate arrays stay in the processor's cache."""
 
 
