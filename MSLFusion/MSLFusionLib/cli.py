@@ -160,6 +160,8 @@ def _explained(error: BaseException, stop_signal: int | None) -> tuple[str, int]
         return f"out of memory: use a smaller volume or fewer lambdas ({error})", MSLFusionError.exit_code
     if isinstance(error, OSError):
         return _os_error(error)
+    if isinstance(error, ModuleNotFoundError):
+        return _missing(error), MSLFusionError.exit_code
     where = "(this is a fault of mslfusion; --debug shows where)"
     return f"{type(error).__name__}: {error} {where}", MSLFusionError.exit_code
 
