@@ -128,13 +128,15 @@ def run_pipeline(
     how: Registering | None = None,
     pixel_mm: float | None = None,
     modalities: Sequence[str] = ("ct", "mr"),
+    compare: bool = True,
     job: Job = NO_JOB,
 ) -> PipelineResult:
     """Register, measure, reconstruct and compare.
 
     specs: the lambdas, maps on the CT's grid. Either volumes (`ct` in HU, `mr` on any grid; one may be absent),
     measured by `plan`, or `sensors`, for which there is no reference to compare with. pixel_mm: a fixed pixel of
-    the network instead of the model's. modalities: those the network may see.
+    the network instead of the model's. modalities: those the network may see. compare: also give the references and
+    the metrics against them.
     Raises InputError, JobError and Cancelled as the parts do.
     """
     from MSLFusionLib.recon import outputs
@@ -152,7 +154,7 @@ def run_pipeline(
             modalities=modalities,
             pixel_mm=pixel_mm,
             sensor_images=True,
-            ground_truth=sensors is None,
+            ground_truth=compare and sensors is None,
             job=job,
         )
     hybrids = list(zip(specs, (image for _, image in result.hybrids), strict=True))

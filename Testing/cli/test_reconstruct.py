@@ -53,6 +53,14 @@ def test_the_record_says_what_was_done(files, tmp_path):
     assert "mae_mr" not in rows["FBP"]
 
 
+def test_comparison_can_be_left_out(files, tmp_path):
+    assert cli.main(files.reconstruct(tmp_path, "--lambda", "0", "1", "--no-metrics", "--report")) == 0
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["metrics"] == {}
+    assert "comparison" not in record["times_seconds"]
+    assert (tmp_path / "report.html").is_file()
+
+
 def test_the_same_seed_gives_the_same_volume(files, tmp_path):
     noise = ["--lambda", "0.5", "--photons", "1e4", "--kspace-noise", "0.01"]
     for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):

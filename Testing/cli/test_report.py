@@ -67,7 +67,7 @@ def test_page_is_whole_safe_and_refers_to_nothing_outside(tmp_path):
     assert "https://" not in page
     assert "31.2 dB" in page
     assert "prefers-color-scheme: dark" in page
-    for heading in ("The dial", "A painted lambda", "Registration", "How near to CT and MR", "What is wrong where"):
+    for heading in ("The dial", "A painted lambda", "Registration", "How near to CT and MR", "Where it is wrong"):
         assert f"<h2>{heading}</h2>" in page
 
 

@@ -76,6 +76,7 @@ def add_parser(subparsers: Any) -> None:
     add_format(written)
     written.add_argument("--hu", action="store_true", help="the volume of lambda 0 also in HU")
     written.add_argument("--save-sensor-images", action="store_true", help="FBP and zero-filled volumes too")
+    written.add_argument("--no-metrics", action="store_true", help="do not compare with the CT and MR: quicker")
     written.add_argument("--mrb", action="store_true", help="a scene for 3D Slicer, run.mrb")
     written.add_argument("--report", action="store_true", help="a page with pictures and figures, report.html")
 
@@ -177,7 +178,7 @@ def _prepare(args: argparse.Namespace, stack: ExitStack) -> _Task:
         for role in ("ct", "mr"):
             if getattr(args, role) is not None:
                 arguments[role] = read_volume(getattr(args, role), role.upper())
-        arguments |= {"plan": plan, "how": inputs.registering(args)}
+        arguments |= {"plan": plan, "how": inputs.registering(args), "compare": not args.no_metrics}
         geometry = VolumeGeometry.of(arguments["ct" if args.ct is not None else "mr"])
     specs, segments = inputs.lambda_specs(args, geometry)
     volumes = len(specs) + 3 + 2 * args.save_sensor_images + 6 * args.mrb

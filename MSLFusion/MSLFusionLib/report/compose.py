@@ -16,6 +16,7 @@ _BONE = (300 + 1000) / 3125
 """HU 300 in network units."""
 
 _CONVENTIONS = (
+    "Pictures show values from 0 (black) to 1 (white) unless a colour bar says otherwise.",
     "Lambda is the dial: 0 asks the network for CT, 1 for MR, values between for a hybrid. One encoding of the "
     "sensor images serves all lambdas.",
     "All figures compare images in [0, 1] on the CT's grid, within the body mask. CT: attenuation between HU -1000 "
@@ -51,7 +52,7 @@ def write_report(path: Path, data: ReportData) -> None:
         figures = page.picture(pictures.draw("metrics"), shown["metrics"], pictures.draw("metrics", "dark"))
         body.append(page.section("How near to CT and MR", figures, _metric_table(data.metrics)))
     if "differences" in shown:
-        body.append(page.section("What is wrong where", pic("differences")))
+        body.append(page.section("Where it is wrong", pic("differences")))
     body.append(page.section("How to read this", *(page.paragraph(note) for note in (*data.notes, *_CONVENTIONS))))
     body += _provenance(data)
     subtitle = "  ·  ".join(str(part) for part in _origin(record) if part)
@@ -100,7 +101,7 @@ class _Pictures:
         if data.mr_unregistered is not None and data.mr is not None and data.ct is not None:
             captions["registration"] = (
                 "CT and MR in the fields of a checkerboard, as the files place them and registered: edges must run "
-                "on from field to field. The CT's bone (HU 300) must lie in the dark rim of the MR."
+                "on from field to field. The CT's bone (HU 300) must lie where the MR is dark."
             )
         if data.metrics:
             captions["metrics"] = (

@@ -112,11 +112,11 @@ def _draw(axes: Any, panel: Panel) -> Any:
     return drawn
 
 
-def painted_over(image: np.ndarray, paint: np.ndarray, strength: float = 0.5) -> np.ndarray:
+def painted_over(image: np.ndarray, paint: np.ndarray, strength: float = 0.6) -> np.ndarray:
     """`image` in grey with the lambda map `paint` laid over it in colour; (rows, columns, 3)."""
     grey = np.repeat(np.clip(image, 0, 1)[..., None], 3, axis=2)
     colour = LAMBDA(np.clip(paint, 0, 1))[..., :3]
-    return (1 - strength) * grey + strength * colour * (0.25 + 0.75 * grey)
+    return (1 - strength) * grey + strength * colour * (0.3 + 0.7 * np.sqrt(grey))
 
 
 def checkerboard(first: np.ndarray, second: np.ndarray, fields: int = 8) -> np.ndarray:

@@ -31,7 +31,7 @@ figcaption { color:var(--soft); font-size:.9rem; margin-top:6px; max-width:95ch 
 .scroll { overflow-x:auto }
 table { border-collapse:collapse; font-size:.9rem; margin:10px 0; font-variant-numeric:tabular-nums }
 th,td { text-align:right; padding:5px 12px; border-bottom:1px solid var(--rule); white-space:nowrap }
-th[colspan] { border-bottom:none; padding-bottom:0 }
+th[colspan] { border-bottom:none; padding-bottom:0; text-align:center }
 th { font-weight:600; color:var(--soft) } th:first-child,td:first-child { text-align:left; padding-left:0 }
 table.words td { text-align:left; white-space:normal; overflow-wrap:anywhere }
 table.words td:first-child { color:var(--soft); white-space:nowrap; vertical-align:top }
