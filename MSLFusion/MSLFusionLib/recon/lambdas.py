@@ -79,18 +79,20 @@ def lambda_volume(image: sitk.Image, reference: VolumeGeometry, label: str = "ma
     if image.GetNumberOfComponentsPerPixel() != 1:
         raise InputError(f"The lambda volume '{label}' has colours or vectors: a scalar volume is needed.")
     values = sitk.GetArrayViewFromImage(image)
-    low, high = float(values.min()), float(values.max())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise InputError(f"The lambda volume '{label}' holds values that are not numbers.")
-    if low < -_ROUNDING or high > 1.0 + _ROUNDING:
-        raise InputError(
-            f"The lambda volume '{label}' holds values from {low:g} to {high:g}: lambda must lie between 0 and 1."
-        )
+    _check_values(values, f"The lambda volume '{label}'")
     if not grid.same_as(reference):
         _check_covers(grid, reference, label)
         image = _resampled(sitk.Cast(image, sitk.sitkFloat32), reference, sitk.sitkLinear)
         values = sitk.GetArrayViewFromImage(image)
     return LambdaSpec(label, None, np.clip(values.astype(np.float32), 0.0, 1.0))
+
+
+def lambda_array(values: np.ndarray, shape: tuple[int, ...], what: str = "The lambda map") -> np.ndarray:
+    """A lambda map float32 of the given shape from an array; raises InputError for another shape or no lambdas."""
+    if values.shape != shape:
+        raise InputError(f"{what} has the shape {values.shape}; {shape} is needed.")
+    _check_values(values, what)
+    return np.clip(values.astype(np.float32), 0.0, 1.0)
 
 
 def lambda_map_from_segments(
@@ -169,6 +171,15 @@ def lambda_segments(
         for (segment, mask), value in zip(pairs, values, strict=True)
         if value is not None
     ]
+
+
+def _check_values(values: np.ndarray, what: str) -> None:
+    """Raises InputError unless all values are numbers in [0, 1], rounding aside."""
+    low, high = float(values.min()), float(values.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise InputError(f"{what} holds values that are not numbers.")
+    if low < -_ROUNDING or high > 1.0 + _ROUNDING:
+        raise InputError(f"{what} holds values from {low:g} to {high:g}: lambda must lie between 0 and 1.")
 
 
 def _listed(names: Sequence[str]) -> str:

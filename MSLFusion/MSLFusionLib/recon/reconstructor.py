@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionLib.recon.devices import choose_device, device_name, is_out_of_memory, starting_batch
 from MSLFusionLib.recon.lambdas import LambdaSpec, scalar_lambda
 from MSLFusionLib.recon.outputs import HYBRID, Outputs, OutputVolume
-from MSLFusionLib.recon.simulate import SamplingPlan, Scanners, SensorBatch
+from MSLFusionLib.recon.simulate import SamplingPlan, Scanners
 from MSLFusionLib.recon.sources import FileSource, SensorData, SliceSource, VolumeOptions, VolumeSource
 
 
@@ -145,20 +146,23 @@ class Reconstructor:
         specs = [spec if isinstance(spec, LambdaSpec) else scalar_lambda(spec) for spec in lambdas]
         if not specs:
             raise InputError("Give at least one lambda.")
-        chosen = _modalities(modalities)
-        device = str(self.device)
-        source: SliceSource
-        if sensors is not None:
-            if ct is not None or mr is not None:
-                raise InputError("Give either volumes or a sensors file, not both.")
-            source = FileSource(sensors, device, self._official_fbp)
-        else:
-            ct, mr = (ct if "ct" in chosen else None), (mr if "mr" in chosen else None)
-            options = self.options(pixel_mm, mask_outside)
-            source = VolumeSource(ct, mr, plan or SamplingPlan(), options, device, job)
-        self._check(source, specs, chosen, job)
+        source = self.source(
+            ct=ct,
+            mr=mr,
+            plan=plan,
+            sensors=sensors,
+            modalities=modalities,
+            pixel_mm=pixel_mm,
+            mask_outside=mask_outside,
+            job=job,
+        )
+        _check_specs(specs, source)
         outputs = Outputs(source, specs, sensor_images, ground_truth)
-        batch = self._run(source, specs, chosen, outputs, job)
+
+        def work(numbers: np.ndarray) -> None:
+            self._slices(source, specs, modalities, outputs, numbers)
+
+        batch = self.in_batches(source, source.occupied, work, job=job)
         volumes = outputs.volumes(sink)
         return ReconstructionResult(
             volumes,
@@ -172,40 +176,100 @@ class Reconstructor:
             [spec.label for spec in specs],
         )
 
-    def encode(self, scanners: Scanners, batch: SensorBatch, modalities: Sequence[str] = ("ct", "mr")) -> Any:
-        """The latent of measured slices; see `decode`."""
-        return self._latent(scanners.images(batch), modalities)
+    def source(
+        self,
+        *,
+        ct: sitk.Image | None = None,
+        mr: sitk.Image | None = None,
+        plan: SamplingPlan | None = None,
+        sensors: SensorData | None = None,
+        modalities: Sequence[str] = ("ct", "mr"),
+        pixel_mm: float | None = None,
+        mask_outside: bool = True,
+        job: Job = NO_JOB,
+    ) -> SliceSource:
+        """The slices that `reconstruct` would work on; warns of sampling that the network was not trained on."""
+        chosen = _modalities(modalities)
+        device = str(self.device)
+        source: SliceSource
+        if sensors is not None:
+            if ct is not None or mr is not None:
+                raise InputError("Give either volumes or a sensors file, not both.")
+            source = FileSource(sensors, device, self._official_fbp)
+        else:
+            ct, mr = (ct if "ct" in chosen else None), (mr if "mr" in chosen else None)
+            options = self.options(pixel_mm, mask_outside)
+            source = VolumeSource(ct, mr, plan or SamplingPlan(), options, device, job)
+        scanners = source.scanners
+        if not any(
+            name in chosen and scanner is not None for name, scanner in (("ct", scanners.ct), ("mr", scanners.mr))
+        ):
+            raise InputError(f"The input holds no data of the chosen modalities ({', '.join(chosen)}).")
+        self._check_sampling(scanners, chosen, job)
+        return source
+
+    def measure(self, source: SliceSource, numbers: np.ndarray) -> tuple[Tensor | None, Tensor | None]:
+        """Sensor images (FBP, zero-filled) of the slices with these numbers, each (n, 1, H, W) in [0, 1]."""
+        with _reproducible():
+            return source.scanners.images(source.measure(numbers, self.device))
+
+    def encode(self, images: tuple[Tensor | None, Tensor | None], modalities: Sequence[str] = ("ct", "mr")) -> Any:
+        """The latent of sensor images as `measure` gives them, from those of `modalities`; see `decode`."""
+        ct, mr = (image if name in modalities else None for name, image in zip(("ct", "mr"), images, strict=True))
+        with _reproducible(), self._autocast():
+            return self.model.encode(ct, mr)
 
     def decode(self, latent: Any, lam: "float | Tensor") -> Tensor:
         """Hybrid slices float32 (n, 1, H, W) in [0, 1] from a latent, at a number or a map (n, 1, H, W)."""
-        with torch.inference_mode(), self._autocast():
+        with _reproducible(), self._autocast():
             return self.model.decode(latent, lam).float().clamp(0.0, 1.0)
+
+    def network_lambda(self, source: SliceSource, planes: np.ndarray) -> Tensor:
+        """Lambda maps (n, 1, H, W) for `decode` from planes (n, rows, columns) of the volume turned to the network."""
+        return torch.from_numpy(source.grid.to_network(planes, extend=True))[:, None].to(self.device)
+
+    def in_batches(
+        self,
+        source: SliceSource,
+        numbers: np.ndarray,
+        work: Callable[[np.ndarray], None],
+        stage: str = "reconstruct",
+        batch: int | None = None,
+        job: Job = NO_JOB,
+    ) -> int:
+        """Call `work` with the slice numbers in batches; one that does not fit the memory is halved and repeated.
+
+        Returns the batch that did. Raises JobError when a single slice does not fit, Cancelled.
+        """
+        done, batch = 0, batch or self._batch or starting_batch(self.device, source.grid.size)
+        job.step(stage, 0, len(numbers))
+        while done < len(numbers):
+            part = numbers[done : done + batch]
+            try:
+                work(part)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if len(part) == 1:
+                    raise JobError(f"A single slice does not fit the memory of {device_name(self.device)}.") from error
+                batch = max(1, len(part) // 2)
+                job.warning(f"The memory is short: going on with {batch} slices at a time.")
+                failed = True
+            else:
+                failed = False
+                done += len(part)
+                job.step(stage, done, len(numbers))
+            if failed and self.device.type == "cuda":
+                # Only here, when the exception no longer holds the tensors, can their memory be given back.
+                torch.cuda.empty_cache()
+        return batch
 
     @property
     def _official_fbp(self) -> bool:
         return bool(self.card.get("preset") == "official")
 
-    def _latent(self, images: tuple[Tensor | None, Tensor | None], modalities: Sequence[str]) -> Any:
-        ct, mr = (image if name in modalities else None for name, image in zip(("ct", "mr"), images, strict=True))
-        with torch.inference_mode(), self._autocast():
-            return self.model.encode(ct, mr)
-
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
-
-    def _check(self, source: SliceSource, specs: Sequence[LambdaSpec], chosen: Sequence[str], job: Job) -> None:
-        """Raises InputError for what cannot work; warns of sampling that the model was not trained on."""
-        scanners, shape = source.scanners, source.grid.volume.shape
-        if not any(
-            name in chosen and scanner is not None for name, scanner in (("ct", scanners.ct), ("mr", scanners.mr))
-        ):
-            raise InputError(f"The input holds no data of the chosen modalities ({', '.join(chosen)}).")
-        for spec in specs:
-            if spec.volume is not None and spec.volume.shape != shape:
-                raise InputError(f"The lambda map '{spec.label}' is not on the CT's grid.")
-        if len({spec.label for spec in specs}) < len(specs):
-            raise InputError("Two of the lambdas have the same name: give each value and map once.")
-        self._check_sampling(scanners, chosen, job)
 
     def _check_sampling(self, scanners: Scanners, chosen: Sequence[str], job: Job) -> None:
         """Warn of sampling that the model was not trained on."""
@@ -239,34 +303,6 @@ class Reconstructor:
                     f"({', '.join(map(str, names))}): expect a worse image."
                 )
 
-    def _run(
-        self, source: SliceSource, specs: Sequence[LambdaSpec], chosen: Sequence[str], outputs: Outputs, job: Job
-    ) -> int:
-        """All occupied slices in batches; a batch that does not fit the memory is halved. Returns the batch."""
-        occupied, done = source.occupied, 0
-        batch = self._batch or starting_batch(self.device, source.grid.size)
-        job.step("reconstruct", 0, len(occupied))
-        while done < len(occupied):
-            numbers = occupied[done : done + batch]
-            try:
-                self._slices(source, specs, chosen, outputs, numbers)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                if len(numbers) == 1:
-                    raise JobError(f"A single slice does not fit the memory of {device_name(self.device)}.") from error
-                batch = max(1, len(numbers) // 2)
-                job.warning(f"The memory is short: going on with {batch} slices at a time.")
-                failed = True
-            else:
-                failed = False
-                done += len(numbers)
-                job.step("reconstruct", done, len(occupied))
-            if failed and self.device.type == "cuda":
-                # Only here, when the exception no longer holds the tensors, can their memory be given back.
-                torch.cuda.empty_cache()
-        return batch
-
     def _slices(
         self,
         source: SliceSource,
@@ -275,21 +311,34 @@ class Reconstructor:
         outputs: Outputs,
         numbers: np.ndarray,
     ) -> None:
-        grid = source.grid
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-            images = source.scanners.images(source.measure(numbers, self.device))
-            latent = self._latent(images, chosen)
-            for index, spec in enumerate(specs):
-                lam: float | Tensor
-                if spec.volume is not None:
-                    block = grid.to_network(grid.turned(spec.volume)[numbers], extend=True)
-                    lam = torch.from_numpy(block)[:, None].to(self.device)
-                else:
-                    assert spec.value is not None
-                    lam = spec.value
-                outputs.put((HYBRID, index), numbers, self.decode(latent, lam)[:, 0].cpu().numpy())
+        images = self.measure(source, numbers)
+        latent = self.encode(images, chosen)
+        for index, spec in enumerate(specs):
+            lam: float | Tensor
+            if spec.volume is not None:
+                lam = self.network_lambda(source, source.grid.turned(spec.volume)[numbers])
+            else:
+                assert spec.value is not None
+                lam = spec.value
+            outputs.put((HYBRID, index), numbers, self.decode(latent, lam)[:, 0].cpu().numpy())
         outputs.put_images(images, numbers)
         outputs.put_truth(source, numbers)
+
+
+@contextmanager
+def _reproducible() -> Iterator[None]:
+    """Without gradients, and with those algorithms only that give the same numbers each time."""
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        yield
+
+
+def _check_specs(specs: Sequence[LambdaSpec], source: SliceSource) -> None:
+    """Raises InputError for a lambda map on another grid and for two lambdas of one name."""
+    for spec in specs:
+        if spec.volume is not None and spec.volume.shape != source.grid.volume.shape:
+            raise InputError(f"The lambda map '{spec.label}' is not on the CT's grid.")
+    if len({spec.label for spec in specs}) < len(specs):
+        raise InputError("Two of the lambdas have the same name: give each value and map once.")
 
 
 def to_hu(image: sitk.Image) -> sitk.Image:

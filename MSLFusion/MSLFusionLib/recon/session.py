@@ -1,0 +1,158 @@
+"""One measured input that is looked at again and again: latents are kept, any slice or volume decoded on demand.
+
+Planes and volumes lie on the CT's own grid: a plane is what the volume's array (z, y, x) holds at one number along
+the slice axis. Sensor data are measured again when needed; the same slice always gives the same ones.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from MSLFusionLib.errors import InputError
+from MSLFusionLib.progress import NO_JOB, Job
+from MSLFusionLib.recon.lambdas import check_lambda, lambda_array
+from MSLFusionLib.recon.latents import DEFAULT_CAP, LatentStore, joined, split
+from MSLFusionLib.recon.outputs import FBP, HYBRID, TRUTH_CT, TRUTH_MR, ZERO_FILLED
+from MSLFusionLib.recon.reconstructor import Reconstructor
+from MSLFusionLib.recon.sources import SliceSource, VolumeSource
+
+Put = Callable[[str, np.ndarray, np.ndarray], None]
+"""Takes planes: what they show (a kind of recon.outputs), slice numbers (n,), planes float32 (n, ., .) in [0, 1]."""
+
+
+class Session:
+    """A source of slices (Reconstructor.source) with the latents of as many slices as `cap` bytes hold.
+
+    modalities: those the network may see. All else is encoded again each time it is asked for.
+    """
+
+    def __init__(
+        self,
+        reconstructor: Reconstructor,
+        source: SliceSource,
+        modalities: Sequence[str] = ("ct", "mr"),
+        cap: int = DEFAULT_CAP,
+    ) -> None:
+        self.source = source
+        self.grid = source.grid
+        self.latents = LatentStore(cap, len(source.occupied))
+        self._reconstructor = reconstructor
+        self._modalities = tuple(modalities)
+        self._occupied = frozenset(int(number) for number in source.occupied)
+        # On a CPU a batch gains nothing, and between single slices there is time for something more urgent.
+        self._decode_batch = 1 if reconstructor.device.type == "cpu" else None
+
+    @property
+    def plane_shape(self) -> tuple[int, ...]:
+        """Shape of a plane."""
+        return tuple(n for axis, n in enumerate(self.grid.volume.shape) if axis != self.grid.slice_axis)
+
+    def encode(self, job: Job = NO_JOB) -> None:
+        """Fill the store, from the first slice that holds something on. Raises JobError, Cancelled."""
+        numbers = self.source.occupied
+
+        def work(part: np.ndarray) -> None:
+            self.latents.put(part.tolist(), self._encoded(part))
+
+        # The first slice tells how much memory one takes.
+        self._batches(numbers[:1], work, "reconstruct", 1, replace(job, report=None))
+        fitting = numbers[: self.latents.capacity()]
+        self._batches(fitting, work, "reconstruct", None, job)
+
+    def plane(self, number: int, lam: float | np.ndarray, job: Job = NO_JOB) -> np.ndarray:
+        """The hybrid's plane at one slice number; lam: a number or a map in the plane.
+
+        Background where the slice holds nothing. Raises InputError for a number or lambda that is not possible.
+        """
+        if not 0 <= number < self.grid.slices:
+            raise InputError(f"There is no slice {number}: the volume has {self.grid.slices} slices.")
+        shape = self.plane_shape
+        lam = lambda_array(lam, shape)[None] if isinstance(lam, np.ndarray) else check_lambda(lam)
+        found = np.zeros((1, *shape), np.float32)
+
+        def work(part: np.ndarray) -> None:
+            found[:] = self._decoded(part, lam, evict=True)
+
+        if number in self._occupied:
+            self._batches(np.array([number]), work, "decode", 1, replace(job, report=None))
+        return found[0]
+
+    def hybrid(self, lam: float | np.ndarray, put: Put, job: Job = NO_JOB) -> None:
+        """All planes that are not background, part by part; lam: a number or a map (z, y, x)."""
+        if isinstance(lam, np.ndarray):
+            lam = np.moveaxis(lambda_array(lam, self.grid.volume.shape), self.grid.slice_axis, 0)
+        else:
+            lam = check_lambda(lam)
+
+        def work(part: np.ndarray) -> None:
+            put(HYBRID, part, self._decoded(part, lam[part] if isinstance(lam, np.ndarray) else lam))
+
+        self._batches(self.source.occupied, work, "decode", self._decode_batch, job)
+
+    def sensor_images(self, put: Put, job: Job = NO_JOB) -> None:
+        """Planes of what the sensor data give without a network: "fbp" and "zero-filled", where measured."""
+
+        def work(part: np.ndarray) -> None:
+            images = self._reconstructor.measure(self.source, part)
+            for kind, image in zip((FBP, ZERO_FILLED), images, strict=True):
+                if image is not None:
+                    put(kind, part, self._planes(image))
+
+        self._batches(self.source.occupied, work, "sensor images", self._decode_batch, job)
+
+    def ground_truth(self, put: Put, job: Job = NO_JOB) -> None:
+        """Planes of what was measured: "truth-ct", "truth-mr". Raises InputError for measurements from a file."""
+        if not isinstance(self.source, VolumeSource):
+            raise InputError("A sensors file holds no ground truth.")
+
+        def work(part: np.ndarray) -> None:
+            for kind, slices in zip((TRUTH_CT, TRUTH_MR), self.source.truth(part), strict=True):
+                if slices is not None:
+                    put(kind, part, self._on_grid(slices))
+
+        self._batches(self.source.occupied, work, "ground truth", None, job)
+
+    def _batches(
+        self, numbers: np.ndarray, work: Callable[[np.ndarray], None], stage: str, batch: int | None, job: Job
+    ) -> None:
+        self._reconstructor.in_batches(self.source, numbers, work, stage, batch, job)
+
+    def _encoded(self, numbers: np.ndarray) -> Any:
+        return self._reconstructor.encode(self._reconstructor.measure(self.source, numbers), self._modalities)
+
+    def _latent(self, numbers: np.ndarray, evict: bool) -> Any:
+        """The latent of these slices, of what is kept and what is not."""
+        singles = {number: self.latents.get(number) for number in numbers.tolist()}
+        missing = np.array([number for number, one in singles.items() if one is None], dtype=int)
+        if len(missing):
+            latent = self._encoded(missing)
+            self.latents.put(missing.tolist(), latent, evict)
+            if len(missing) == len(numbers):
+                return latent
+            singles |= zip(missing.tolist(), split(latent, len(missing)), strict=True)
+        return joined(list(singles.values()), self._reconstructor.device)
+
+    def _decoded(self, numbers: np.ndarray, lam: float | np.ndarray, evict: bool = False) -> np.ndarray:
+        """Planes of slices at a number or maps (n, ., .); evict: keep new latents in place of old ones."""
+        latent = self._latent(numbers, evict)
+        given: float | Tensor
+        if isinstance(lam, np.ndarray):
+            turned = self.grid.turned(np.moveaxis(lam, 0, self.grid.slice_axis))
+            given = self._reconstructor.network_lambda(self.source, turned)
+        else:
+            given = lam
+        return self._planes(self._reconstructor.decode(latent, given))
+
+    def _planes(self, images: Tensor) -> np.ndarray:
+        return self._on_grid(images[:, 0].float().cpu().numpy())
+
+    def _on_grid(self, slices: np.ndarray) -> np.ndarray:
+        """Network slices (n, H, W) as planes (n, ., .) on the CT's grid."""
+        shape = list(self.grid.volume.shape)
+        shape[self.grid.slice_axis] = len(slices)
+        block = np.zeros(shape, np.float32)
+        self.grid.turned(block)[:] = self.grid.from_network(slices)
+        return np.ascontiguousarray(np.moveaxis(block, self.grid.slice_axis, 0))
