@@ -108,9 +108,10 @@ def test_both_paths_are_the_same_operator(small_blocks: None) -> None:
     generator = torch.Generator().manual_seed(4)
     image = torch.rand((5, 1, 50, 50), generator=generator)
     sinogram = stored.forward(image)
-    torch.testing.assert_close(fly.forward(image), sinogram)
-    torch.testing.assert_close(fly.adjoint(sinogram), stored.adjoint(sinogram))
-    torch.testing.assert_close(fly.fbp(sinogram), stored.fbp(sinogram))
+    # They add in another order, nothing more.
+    assert relative(fly.forward(image), sinogram) < 1e-6
+    assert relative(fly.adjoint(sinogram), stored.adjoint(sinogram)) < 1e-6
+    assert relative(fly.fbp(sinogram), stored.fbp(sinogram)) < 1e-6
     assert fly.stored_bytes == 0
     assert stored.stored_bytes > 0
 

@@ -45,7 +45,9 @@ class BuiltinOperator:
         self.name = "sparse" if stored else "onthefly"
         height, width = geometry.image_shape
         views_at_once = geometry.views if stored else max(1, _BLOCK_BYTES // matrix_bytes_per_view(geometry))
-        rows_at_once = max(1, _CACHED_PIXELS // width) if self.device.type == "cpu" else height
+        # Only matrices that are kept earn back the time that many small ones take to make.
+        small = stored and self.device.type == "cpu"
+        rows_at_once = max(1, _CACHED_PIXELS // width) if small else height
         grid = (ranges(geometry.views, views_at_once), ranges(height, rows_at_once), width, geometry.bins, stored)
         self._projection = Blocks(partial(joseph_matrix, geometry, device=self.device), True, *grid)
         self._backprojections = {
