@@ -53,11 +53,12 @@ class Scorer:
         every = 1 if points is None else max(1, np.count_nonzero(chosen) // points)
         self._points = mask_points(region)[::every]
         self._fixed_bins = _binned(sitk.GetArrayViewFromImage(fixed_image))[chosen][::every]
-        in_body = sitk.GetArrayViewFromImage(_nearest(fixed.body, fixed_image)).astype(bool)[chosen]
+        # Copies, not views: these images are gone once the line has ended.
+        in_body = sitk.GetArrayFromImage(_nearest(fixed.body, fixed_image)).astype(bool)[chosen]
         self._fixed_body = in_body[::every]
         moving_image = on_grid(moving.image, _GRID_MM)
         self._moving_bins = _binned(sitk.GetArrayViewFromImage(moving_image))
-        self._moving_body = sitk.GetArrayViewFromImage(_nearest(moving.body, moving_image)).astype(bool)
+        self._moving_body = sitk.GetArrayFromImage(_nearest(moving.body, moving_image)).astype(bool)
         self._to_index = np.linalg.inv(index_matrix(moving_image))
         self._origin = np.array(moving_image.GetOrigin())
         volumes = [np.prod(fixed_image.GetSpacing()), np.prod(moving_image.GetSpacing())]
