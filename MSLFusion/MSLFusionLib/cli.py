@@ -27,7 +27,7 @@ from MSLFusionLib.errors import Cancelled, InputError, MSLFusionError
 from MSLFusionLib.progress import Job
 
 ENTRY_POINT_GROUP = "mslfusion.commands"
-_COMMAND_MODULES = ("demo", "phantom", "register", "simulate", "reconstruct", "models", "benchmark")
+_COMMAND_MODULES = ("demo", "phantom", "register", "simulate", "reconstruct", "models", "benchmark", "worker")
 
 
 class Provider(Protocol):

@@ -6,6 +6,7 @@ The card says what the network is and what it was trained on; without it a file 
 import json
 import os
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,10 +123,10 @@ def load_checkpoint(path: Path | str, device: str = "cpu") -> LoadedModel:
     return LoadedModel(model.eval().to(device), card, path, str(card["name"]))
 
 
-def list_models() -> list[ModelInfo]:
-    """Every model found by name: the shipped ones, then those in the user's folders (MSLFUSION_MODELS)."""
+def list_models(folders: Iterable[Path] = ()) -> list[ModelInfo]:
+    """Every model found by name: the shipped ones, those in the user's folders (MSLFUSION_MODELS) and in `folders`."""
     models: dict[str, ModelInfo] = {}
-    for folder in model_folders():
+    for folder in (*model_folders(), *folders):
         for path in sorted(folder.glob("*.safetensors")):
             try:
                 card = read_card(path)

@@ -1,0 +1,279 @@
+"""What the worker can do, request by request, and what it keeps between them: a model and a session.
+
+Each handler takes the request, a job, and a function that sends a part of the answer; it gives the result's header
+and arrays. Torch and SimpleITK are imported inside the handlers, so that `hello` answers at once.
+"""
+
+import importlib.util
+import os
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from MSLFusionLib.errors import InputError, MSLFusionError
+from MSLFusionLib.progress import Job
+from MSLFusionLib.wire import PROTOCOL, Message
+from MSLFusionLib.worker import fields
+from MSLFusionLib.worker.machine import devices, free_memory
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+    from MSLFusionLib.recon.reconstructor import Reconstructor
+    from MSLFusionLib.recon.session import Session
+
+Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
+SendPart = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], None]
+Handler = Callable[[Message, Job, SendPart], Answer]
+
+
+class OutdatedSession(MSLFusionError):
+    """The request was meant for a session that another one has replaced."""
+
+
+@dataclass(eq=False)
+class _Open:
+    """A session and what belongs to it: the volume whose body counts for metrics, and files to close."""
+
+    number: int
+    session: "Session"
+    reference: "tuple[sitk.Image, str] | None"
+    files: ExitStack
+    body: np.ndarray | None = field(default=None)
+
+
+class Services:
+    """The model and the session of one worker."""
+
+    def __init__(self) -> None:
+        self._reconstructor: Reconstructor | None = None
+        self._open: _Open | None = None
+        self._sessions = 0
+        self._handlers: dict[str, Handler] = {
+            "hello": self._hello,
+            "devices": self._devices,
+            "models": self._models,
+            "open_model": self._open_model,
+            "register": self._register,
+            "reconstruct": self._reconstruct,
+            "decode_slice": self._decode_slice,
+            "decode_volume": self._decode_volume,
+            "sensor_images": self._sensor_images,
+            "metrics": self._metrics,
+        }
+
+    def handler(self, request: str) -> Handler:
+        """What answers this kind of request; raises InputError when nothing does."""
+        if request not in self._handlers:
+            raise InputError(f"Unknown request '{request}': use one of {', '.join(self._handlers)}.")
+        return self._handlers[request]
+
+    def close(self) -> None:
+        """Give up the session."""
+        if self._open is not None:
+            self._open.files.close()
+            self._open = None
+
+    def tidy(self) -> None:
+        """After a failure: give memory that nothing holds any more back to the GPU."""
+        if self._reconstructor is not None and self._reconstructor.device.type == "cuda":
+            import torch
+
+            torch.cuda.empty_cache()
+
+    def _hello(self, _message: Message, _job: Job, _part: SendPart) -> Answer:
+        from MSLFusionLib.io.runs import versions
+
+        return {
+            "protocol": PROTOCOL,
+            "versions": versions(),
+            "torch": importlib.util.find_spec("torch") is not None,
+            "cores": os.cpu_count(),
+            "free_bytes": free_memory(),
+            "pid": os.getpid(),
+        }, {}
+
+    def _devices(self, _message: Message, _job: Job, _part: SendPart) -> Answer:
+        return {"devices": devices()}, {}
+
+    def _models(self, message: Message, _job: Job, _part: SendPart) -> Answer:
+        from MSLFusionLib.io.checkpoints import list_models
+
+        found = list_models([Path(folder) for folder in fields.texts(message, "folders", ())])
+        return {"models": [{"name": info.name, "path": str(info.path), "card": info.card} for info in found]}, {}
+
+    def _open_model(self, message: Message, _job: Job, _part: SendPart) -> Answer:
+        from MSLFusionLib.io.checkpoints import find_model, load_checkpoint
+        from MSLFusionLib.recon.devices import choose_device, device_name
+        from MSLFusionLib.recon.reconstructor import Reconstructor
+
+        path = find_model(fields.text(message, "model"))
+        device = fields.text(message, "device", "auto")
+        batch = fields.whole(message, "batch") if "batch" in message.header else None
+        choose_device(device)  # before the model that is open now is given up
+        loaded = load_checkpoint(path)
+        self.close()
+        self._reconstructor = None
+        self.tidy()
+        self._reconstructor = Reconstructor(loaded, device, batch)
+        return {
+            "name": loaded.name,
+            "path": str(path),
+            "card": loaded.card,
+            "device": str(self._reconstructor.device),
+            "device_name": device_name(self._reconstructor.device),
+        }, {}
+
+    def _register(self, message: Message, job: Job, _part: SendPart) -> Answer:
+        import SimpleITK as sitk
+
+        from MSLFusionLib.registration import register, resample
+
+        fixed, moving = fields.volume(message, "fixed"), fields.volume(message, "moving")
+        if fixed is None or moving is None:
+            raise InputError("To register, send both volumes: 'fixed' (CT) and 'moving' (MR).")
+        found = register(
+            fixed,
+            moving,
+            fields.text(message, "preset", "msl"),
+            fields.text(message, "method") if "method" in message.header else None,
+            fields.whole(message, "seed", 0),
+            fields.text(message, "start", "auto"),
+            job,
+        )
+        moved = resample(moving, fixed, found.transform)
+        return {"registration": found.to_dict()}, {"moved": sitk.GetArrayFromImage(moved)}
+
+    def _reconstruct(self, message: Message, job: Job, _part: SendPart) -> Answer:
+        from MSLFusionLib.recon.latents import DEFAULT_CAP
+        from MSLFusionLib.recon.session import Session
+        from MSLFusionLib.recon.simulate import SamplingPlan
+
+        started = time.monotonic()
+        reconstructor = self._model()
+        cap = round(fields.number(message, "latent_mb", DEFAULT_CAP / 2**20) * 2**20)
+        plan = SamplingPlan.from_dict(fields.table(message, "plan"))
+        modalities = fields.texts(message, "modalities", ("ct", "mr"))
+        ct, mr = fields.volume(message, "ct"), fields.volume(message, "mr")
+        with ExitStack() as files:
+            reader = self._sensors(message, files)
+            source = reconstructor.source(
+                ct=ct,
+                mr=mr,
+                plan=plan,
+                sensors=reader,
+                modalities=modalities,
+                pixel_mm=fields.number(message, "pixel_mm") if "pixel_mm" in message.header else None,
+                job=job,
+            )
+            session = Session(reconstructor, source, modalities, cap)
+            if self._open is not None:
+                # Memory for one set of latents only; should this be cancelled, the old session encodes again.
+                self._open.session.latents.clear()
+            session.encode(job)
+            self.close()
+            self._sessions += 1
+            reference = None if reader is not None else (ct, "ct") if ct is not None else (mr, "mr")
+            self._open = _Open(self._sessions, session, reference, files.pop_all())
+        grid, latents = session.grid, session.latents
+        return {
+            "session": self._sessions,
+            "geometry": grid.volume.to_dict(),
+            "shape": list(grid.volume.shape),
+            "slice_axis": grid.slice_axis,
+            "occupied": source.occupied.tolist(),
+            "achieved": source.scanners.achieved(),
+            "source": source.report(),
+            "latents": {"slices": len(latents), "bytes": latents.nbytes, "precision": latents.precision},
+            "seconds": time.monotonic() - started,
+        }, {}
+
+    def _decode_slice(self, message: Message, job: Job, _part: SendPart) -> Answer:
+        session = self._session(message).session
+        index = fields.whole(message, "index")
+        plane = session.plane(index, fields.lam(message), job)
+        return {"index": index, "slice_axis": session.grid.slice_axis}, {"plane": plane}
+
+    def _decode_volume(self, message: Message, job: Job, part: SendPart) -> Answer:
+        session = self._session(message).session
+        session.hybrid(fields.lam(message), _sender(part), job)
+        return _placed(session), {}
+
+    def _sensor_images(self, message: Message, job: Job, part: SendPart) -> Answer:
+        session = self._session(message).session
+        session.sensor_images(_sender(part), job)
+        return _placed(session), {}
+
+    def _metrics(self, message: Message, job: Job, _part: SendPart) -> Answer:
+        from MSLFusionLib import pipeline
+        from MSLFusionLib.recon import outputs
+        from MSLFusionLib.recon.body import body_mask
+        from MSLFusionLib.recon.lambdas import scalar_lambda
+
+        current = self._session(message)
+        session, grid = current.session, current.session.grid
+        specs = [scalar_lambda(value) for value in dict.fromkeys(fields.numbers(message, "lambdas"))]
+        images: dict[str, sitk.Image] = {}
+
+        def collect(fill: Callable[..., None], *arguments: Any) -> None:
+            arrays: dict[str, np.ndarray] = {}
+
+            def put(kind: str, numbers: np.ndarray, planes: np.ndarray) -> None:
+                volume = arrays.setdefault(kind, np.zeros(grid.volume.shape, np.float32))
+                np.moveaxis(volume, grid.slice_axis, 0)[numbers] = planes
+
+            fill(*arguments, put, job)
+            images.update({kind: grid.volume.image(array) for kind, array in arrays.items()})
+
+        collect(session.ground_truth)
+        collect(session.sensor_images)
+        truth = {outputs.TRUTH_CT: "ct", outputs.TRUTH_MR: "mr"}
+        references = {name: images[kind] for kind, name in truth.items() if kind in images}
+        shown = {outputs.FBP: pipeline.FBP, outputs.ZERO_FILLED: pipeline.ZERO_FILLED}
+        sensors = {name: images[kind] for kind, name in shown.items() if kind in images}
+        if current.body is None and current.reference is not None:
+            current.body = body_mask(*current.reference)
+        assert current.body is not None
+        rows = []
+        for spec in specs:
+            collect(session.hybrid, spec.value)
+            pair = (spec, images.pop(outputs.HYBRID))
+            rows += pipeline.measure([pair], {}, references, current.body, grid.slice_axis, job)
+        rows += pipeline.measure([], sensors, references, current.body, grid.slice_axis, job)
+        return {"rows": rows}, {}
+
+    def _model(self) -> "Reconstructor":
+        if self._reconstructor is None:
+            raise InputError("No model is open: choose one first.")
+        return self._reconstructor
+
+    def _session(self, message: Message) -> _Open:
+        """The session; raises InputError when there is none, OutdatedSession when another one was meant."""
+        if self._open is None:
+            raise InputError("There is nothing to decode yet: reconstruct first.")
+        if "session" in message.header and fields.whole(message, "session") != self._open.number:
+            raise OutdatedSession("That reconstruction was replaced by a newer one.")
+        return self._open
+
+    @staticmethod
+    def _sensors(message: Message, files: ExitStack) -> Any:
+        """The sensors file that the request names, None when it names none."""
+        if "sensors" not in message.header:
+            return None
+        from MSLFusionLib.io.sensors import SensorReader
+
+        return files.enter_context(SensorReader(fields.text(message, "sensors")))
+
+
+def _sender(part: SendPart) -> Callable[[str, np.ndarray, np.ndarray], None]:
+    return lambda kind, numbers, planes: part({"kind": kind, "slices": numbers.tolist()}, {"planes": planes})
+
+
+def _placed(session: "Session") -> dict[str, Any]:
+    """Where the planes of parts belong."""
+    return {"shape": list(session.grid.volume.shape), "slice_axis": session.grid.slice_axis}

@@ -1,0 +1,204 @@
+"""A whole conversation with a worker in a process of its own."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from conftest import COMMAND, ENVIRONMENT, PLAN, TIMEOUT, head
+
+from MSLFusionLib.client import Assembler, Volume
+from MSLFusionLib.errors import InputError, JobError
+from MSLFusionLib.io.checkpoints import load_checkpoint
+from MSLFusionLib.io.sensors import SensorHeader, SensorWriter
+from MSLFusionLib.recon.geometry import VolumeGeometry
+from MSLFusionLib.recon.reconstructor import Reconstructor
+from MSLFusionLib.recon.simulate import SamplingPlan
+from MSLFusionLib.recon.sources import VolumeSource
+from MSLFusionLib.transport import SubprocessTransport
+
+ROUNDING = 2e-5
+
+
+def image(volume: Volume) -> sitk.Image:
+    return VolumeGeometry.from_dict(volume.geometry()).image(volume.array)
+
+
+@pytest.fixture(scope="module")
+def reconstructor(model_file) -> Reconstructor:
+    return Reconstructor(load_checkpoint(model_file), "cpu")
+
+
+@pytest.fixture(scope="module")
+def session(worker) -> dict:
+    """The header of a reconstruction of the head in the shared worker."""
+    ct, mr = head()
+    seen, warnings = [], []
+    call = worker.client.reconstruct(ct, mr, PLAN, on_progress=seen.append, on_warning=warnings.append)
+    header = worker.wait(call, TIMEOUT).header
+    assert {"prepare", "reconstruct"} <= {progress["stage"] for progress in seen}
+    assert seen[-1]["done"] == seen[-1]["total"]
+    assert all({"seconds_left", "done", "total", "stage"} <= set(progress) for progress in seen)
+    assert warnings == []
+    return header
+
+
+def test_hello_and_devices_and_models(worker, model_file):
+    header = worker.wait(worker.client.hello(), TIMEOUT).header
+    assert header["protocol"] == 1
+    assert {"mslfusion", "python", "torch"} <= set(header["versions"])
+    assert header["pid"] == worker.process.pid
+    devices = worker.wait(worker.client.devices(), TIMEOUT).header["devices"]
+    assert devices[0]["name"] == "cpu"
+    assert devices[0]["free_bytes"] > 0
+    models = worker.wait(worker.client.models([str(model_file.parent)]), TIMEOUT).header["models"]
+    (tiny,) = [model for model in models if model["name"] == "tiny"]
+    assert tiny["path"] == str(model_file)
+    assert tiny["card"]["grid"] == {"size": [64, 64], "pixel_mm": 4.0}
+
+
+def test_hello_needs_no_torch_and_a_missing_one_is_told(tmp_path, model_file):
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('No module named torch', name='torch')")
+    path = f"{tmp_path}:{ENVIRONMENT['PYTHONPATH']}"
+    with SubprocessTransport(COMMAND, {**ENVIRONMENT, "PYTHONPATH": path}) as transport:
+        assert transport.wait(transport.client.hello(), TIMEOUT).header["cores"] >= 1
+        assert transport.wait(transport.client.models(), TIMEOUT).type == "result"
+        with pytest.raises(JobError, match="torch is not installed"):
+            transport.wait(transport.client.open_model(str(model_file)), TIMEOUT)
+
+
+def test_a_session_tells_where_its_planes_lie(session):
+    ct, _ = head()
+    assert session["geometry"] == ct.geometry()
+    assert session["shape"] == list(ct.array.shape)
+    assert session["slice_axis"] == 0
+    assert session["occupied"] == [0, 1, 2, 3]
+    assert session["achieved"]["ct"]["views"] == 32
+    assert session["latents"]["slices"] == 4
+    assert session["latents"]["precision"] == "float32"
+
+
+def test_slices_and_volumes_are_the_reconstructors(worker, session, reconstructor):
+    ct, mr = head()
+    plan = SamplingPlan.from_dict(PLAN)
+    hybrids = reconstructor.reconstruct([0.3, 1.0], ct=image(ct), mr=image(mr), plan=plan).hybrids
+    for lam, (_, volume) in zip((0.3, 1.0), hybrids, strict=True):
+        expected = sitk.GetArrayFromImage(volume)
+        plane = worker.wait(worker.client.decode_slice(2, lam, session=session["session"]), TIMEOUT)
+        assert plane.arrays["plane"] == pytest.approx(expected[2], abs=ROUNDING)
+        assembler = Assembler(session["shape"], session["slice_axis"])
+        worker.wait(worker.client.decode_volume(lam, on_part=assembler.add), TIMEOUT)
+        assert assembler.volumes["hybrid"] == pytest.approx(expected, abs=ROUNDING)
+        field = np.full(expected.shape, lam, np.float32)
+        mapped = worker.wait(worker.client.decode_slice(2, field[2]), TIMEOUT)
+        assert mapped.arrays["plane"] == pytest.approx(expected[2], abs=ROUNDING)
+        assembler = Assembler(session["shape"], session["slice_axis"])
+        worker.wait(worker.client.decode_volume(field, on_part=assembler.add), TIMEOUT)
+        assert assembler.volumes["hybrid"] == pytest.approx(expected, abs=ROUNDING)
+
+
+def test_sensor_images_and_metrics(worker, session, reconstructor):
+    ct, mr = head()
+    others = reconstructor.reconstruct(
+        [0], ct=image(ct), mr=image(mr), plan=SamplingPlan.from_dict(PLAN), sensor_images=True
+    ).others
+    assembler = Assembler(session["shape"], session["slice_axis"])
+    worker.wait(worker.client.sensor_images(on_part=assembler.add), TIMEOUT)
+    assert set(assembler.volumes) == set(others) == {"fbp", "zero-filled"}
+    for kind, volume in others.items():
+        assert assembler.volumes[kind] == pytest.approx(sitk.GetArrayFromImage(volume), abs=ROUNDING)
+    rows = worker.wait(worker.client.metrics([0, 1]), TIMEOUT).header["rows"]
+    assert [row["image"] for row in rows] == ["lambda 0", "lambda 1", "FBP", "zero-filled"]
+    assert rows[0]["psnr_ct"] > rows[1]["psnr_ct"] > 0
+    assert rows[1]["psnr_mr"] > rows[0]["psnr_mr"]
+
+
+def test_a_sensors_file_gives_what_its_volumes_give(worker, reconstructor, tmp_path):
+    ct, mr = head()
+    source = VolumeSource(image(ct), image(mr), SamplingPlan.from_dict(PLAN), reconstructor.options())
+    with SensorWriter(tmp_path / "s.h5", SensorHeader(**source.header())) as writer:
+        batch = source.measure(source.occupied, reconstructor.device)
+        writer.write(source.occupied, batch.sinogram[:, 0].numpy(), batch.kspace.numpy())
+    worker.wait(worker.client.reconstruct(ct, mr, PLAN), TIMEOUT)
+    expected = worker.wait(worker.client.decode_slice(1, 0.6), TIMEOUT).arrays["plane"]
+    call = worker.client.reconstruct(sensors=str(tmp_path / "s.h5"), latent_mb=0)
+    assert worker.wait(call, TIMEOUT).header["latents"]["slices"] == 1
+    for index in (1, 0, 1):
+        plane = worker.wait(worker.client.decode_slice(index, 0.6), TIMEOUT).arrays["plane"]
+    assert plane == pytest.approx(expected, abs=5e-3)
+    with pytest.raises(InputError, match="no ground truth"):
+        worker.wait(worker.client.metrics([0]), TIMEOUT)
+
+
+def test_registration_brings_the_mr_back(worker):
+    ct, mr = head(slices=16, spacing=5.0, across=(36, 32))
+    moved = Volume(mr.array, mr.spacing, tuple(np.add(mr.origin, (6.0, -4.0, 0.0))), mr.direction)
+    stages = []
+    call = worker.client.register(ct, moved, on_progress=lambda header: stages.append(header["stage"]))
+    reply = worker.wait(call, TIMEOUT)
+    found = reply.header["registration"]
+    assert found["shift_mm"][:2] == pytest.approx([6, -4], abs=1.5)  # along z the head looks the same everywhere
+    assert np.array(found["matrix"]) == pytest.approx(np.eye(3), abs=0.03)
+    assert reply.arrays["moved"].shape == ct.array.shape
+    inside = ct.array > -500
+    assert np.abs(reply.arrays["moved"] - mr.array)[inside].mean() < np.abs(mr.array)[inside].mean() / 5
+    assert "prepare" in stages
+
+
+@pytest.mark.parametrize(
+    ("request_type", "parameters", "sentence"),
+    [
+        ("no such thing", {}, "Unknown request"),
+        ("", {}, "Unknown request"),
+        ("open_model", {}, "needs a text 'model'"),
+        ("open_model", {"model": "nobody-made-this"}, "no model"),
+        ("open_model", {"model": "/nowhere/m.safetensors"}, "does not exist"),
+        ("register", {}, "send both volumes"),
+        ("reconstruct", {}, "Give a CT volume"),
+        ("reconstruct", {"plan": {"views": 0}}, "number of views"),
+        ("reconstruct", {"plan": {"colour": 1}}, "sampling plan is damaged"),
+        ("reconstruct", {"plan": 7}, "must be a table"),
+        ("reconstruct", {"sensors": "/nowhere.h5"}, "does not exist"),
+        ("reconstruct", {"latent_mb": "much"}, "needs a number"),
+        ("decode_slice", {"index": 99, "lambda": 0.5}, "no slice 99"),
+        ("decode_slice", {"index": 1, "lambda": 2}, "between 0"),
+        ("decode_slice", {"index": True, "lambda": 1}, "whole number"),
+        ("decode_slice", {"index": 1}, "needs a number 'lambda'"),
+        ("metrics", {"lambdas": []}, "list of numbers"),
+        ("metrics", {"lambdas": ["x"]}, "needs a number"),
+        ("models", {"folders": "here"}, "list of texts"),
+    ],
+)
+def test_wrong_requests_get_one_sentence_and_harm_nothing(worker, session, request_type, parameters, sentence):
+    failures = []
+    call = worker.client.request(request_type, parameters, on_error=failures.append)
+    worker.until(lambda: call.done, TIMEOUT)
+    assert sentence in failures[0].sentence
+    assert (failures[0].exit_code, failures[0].reason) == (2, "input")
+    assert worker.wait(worker.client.decode_slice(1, 0.5), TIMEOUT).arrays["plane"].shape == (44, 40)
+
+
+def test_volumes_that_are_not_possible_are_refused(worker):
+    ct, mr = head()
+    broken = ct.array.copy()
+    broken[1, 2, 3] = np.nan
+    request = worker.client.request
+    for arrays, volumes, sentence in (
+        ({"ct": ct.array}, {}, "where the volume 'ct' lies"),
+        ({"ct": ct.array}, {"ct": {"size": [1, 2, 3]}}, "damaged"),
+        ({"ct": ct.array[1:]}, {"ct": ct.geometry()}, "its geometry says"),
+        ({"ct": broken}, {"ct": ct.geometry()}, "not numbers"),
+        ({"ct": np.zeros_like(broken)}, {"ct": ct.geometry()}, "constant"),
+        ({"ct": ct.array, "mr": mr.array[1:]}, {"ct": ct.geometry(), "mr": Volume(mr.array[1:]).geometry()}, "grid"),
+    ):
+        with pytest.raises(InputError, match=sentence):
+            worker.wait(request("reconstruct", {"volumes": volumes}, arrays), TIMEOUT)
+
+
+def test_requests_for_a_replaced_session_are_dropped(worker, session):
+    ct, mr = head()
+    newer = worker.wait(worker.client.reconstruct(ct, mr, PLAN, modalities=("mr",)), TIMEOUT).header["session"]
+    assert newer > session["session"]
+    dropped = []
+    call = worker.client.decode_slice(1, 0.5, session=session["session"], on_dropped=lambda: dropped.append(True))
+    worker.until(lambda: call.done, TIMEOUT)
+    assert dropped == [True]
+    assert worker.wait(worker.client.decode_slice(1, 0.5, session=newer), TIMEOUT).type == "result"
