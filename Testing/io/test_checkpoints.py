@@ -39,6 +39,7 @@ def model() -> MSL:
 def test_round_trip_is_exact(model: MSL, tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
     save_checkpoint(path, model, card())
+    assert path.stat().st_mode & 0o044 == 0o044  # others may read a shared model
     loaded = load_checkpoint(path)
     assert loaded.card == card()
     assert loaded.name == "tiny"

@@ -59,6 +59,7 @@ def save_checkpoint(path: Path | str, model: "torch.nn.Module", card: dict[str, 
         tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
     with atomic_path(Path(path)) as temporary:
         save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(card)})
+        temporary.chmod(0o644)  # safetensors writes for the owner alone; models are shared
 
 
 def read_card(path: Path | str) -> dict[str, Any]:
