@@ -15,7 +15,7 @@ from typing import Any, NoReturn, cast
 import numpy as np
 
 PROTOCOL = 1
-MAX_HEADER = 2**20
+MAX_HEADER = 16 * 2**20
 MAX_ARRAYS = 8
 MAX_AXES = 4
 MAX_BYTES = 8 * 2**30
@@ -93,10 +93,10 @@ class Parser:
         if self._broken is not None:
             return []
         found: list[Message] = []
-        rest = memoryview(data)
+        data, at = bytes(data), 0
         try:
-            while len(rest):
-                rest = self._fill(rest) if self._waiting else self._read_line(rest)
+            while at < len(data):
+                at = self._fill(data, at) if self._waiting else self._read_line(data, at)
                 if self._header is not None and not self._waiting:
                     found.append(Message(self._header, self._arrays))
                     self._header, self._arrays = None, {}
@@ -105,16 +105,16 @@ class Parser:
             self._arrays, self._waiting = {}, []
         return found
 
-    def _read_line(self, rest: memoryview) -> memoryview:
-        room = MAX_HEADER + 1 - len(self._line)
-        piece = bytes(rest[:room])
-        end = piece.find(b"\n")
+    def _read_line(self, data: bytes, at: int) -> int:
+        """Read on in the header line; gives the place up to which `data` is read, as `_fill` does."""
+        limit = min(len(data), at + MAX_HEADER - len(self._line))
+        end = data.find(b"\n", at, limit)
         if end < 0:
-            self._line += piece
-            if len(self._line) > MAX_HEADER:
+            if limit < len(data):
                 raise ProtocolError(f"A header line has more than {MAX_HEADER} bytes.")
-            return rest[len(piece) :]
-        header = _parsed(bytes(self._line + piece[:end]))
+            self._line += data[at:limit]
+            return limit
+        header = _parsed(bytes(self._line + data[at:end]))
         self._line.clear()
         described = header.pop("arrays", [])
         _check_arrays(described, self._max_bytes)
@@ -124,17 +124,18 @@ class Parser:
             if array.size:
                 self._waiting.append(array.reshape(-1).view(np.uint8).data)
         self._header = header
-        return rest[end + 1 :]
+        return end + 1
 
-    def _fill(self, rest: memoryview) -> memoryview:
+    def _fill(self, data: bytes, at: int) -> int:
+        """Read on in the arrays."""
         target = self._waiting[0]
-        n = min(len(target), len(rest))
-        target[:n] = rest[:n]
+        n = min(len(target), len(data) - at)
+        target[:n] = memoryview(data)[at : at + n]
         if n == len(target):
             self._waiting.pop(0)
         else:
             self._waiting[0] = target[n:]
-        return rest[n:]
+        return at + n
 
     def _allocated(self, entry: dict[str, Any]) -> np.ndarray:
         try:

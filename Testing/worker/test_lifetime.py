@@ -255,6 +255,21 @@ print("after")
         assert stray in done.stderr
 
 
+def test_a_running_preview_is_let_through_when_a_newer_one_comes():
+    """Else a slider that moves without rest would show nothing until it stops."""
+    inbox = Inbox()
+    for number in (1, 2):
+        inbox.put(Message({"type": "decode_slice", "id": number, "view": "Red"}))
+    running = inbox.take()
+    assert [(message.id, reason) for message, reason in inbox.take_refused()] == [(1, "superseded")]
+    inbox.put(Message({"type": "decode_slice", "id": 3, "view": "Red"}))
+    assert (running.id, inbox.stop) == (2, None)
+    inbox.put(Message({"type": "cancel", "request": 2}))
+    assert inbox.stop == "cancelled"
+    assert inbox.take().id == 3
+    assert inbox.stop is None
+
+
 def test_a_fault_of_ours_is_told_traced_and_survived(monkeypatch, capsys):
     def fails():
         raise ZeroDivisionError("division by zero")

@@ -6,8 +6,7 @@ from collections import deque
 from MSLFusionLib.client import CANCELLED, SUPERSEDED
 from MSLFusionLib.wire import Message
 
-_REPLACEABLE = ("decode_slice", "decode_volume")
-PREVIEW = "decode_slice"
+PREVIEW, VOLUME = "decode_slice", "decode_volume"
 
 
 class Inbox:
@@ -87,7 +86,8 @@ class Inbox:
         """Drop what `message` makes superfluous."""
         if _place(message) is None:
             return
-        if self._running is not None and _place(self._running) == _place(message):
+        # A running preview is let through: else a slider that moves without rest would never show anything.
+        if self._running is not None and message.type == VOLUME and _place(self._running) == _place(message):
             self._stop = self._stop or SUPERSEDED
         self._refuse([other for other in self._pending if _place(other) == _place(message)], SUPERSEDED)
 
@@ -100,4 +100,4 @@ class Inbox:
 def _place(message: Message) -> tuple[str, str] | None:
     """What a newer request replaces: kind and view, None for requests that all count."""
     view = message.header.get("view")
-    return (message.type, view) if message.type in _REPLACEABLE and isinstance(view, str) else None
+    return (message.type, view) if message.type in (PREVIEW, VOLUME) and isinstance(view, str) else None

@@ -75,14 +75,8 @@ class Worker:
     def run(self) -> None:
         """Answer until the inbox ends; raises InputError when it ended by damage."""
         try:
-            while (message := self._inbox.take()) is not None:
-                self._answer_refused()
-                if message.type == "shutdown":
-                    self._reply(message.id, "result", {})
-                    return
-                if message.header:
-                    self._running = message.type
-                    self._answer(message)
+            while self._next():
+                pass
             if self._inbox.trouble is not None:
                 error = InputError(self._inbox.trouble)
                 self._fail(None, str(error), error.exit_code, "input")
@@ -91,6 +85,20 @@ class Worker:
             pass  # the client is gone: nobody is left to tell
         finally:
             self._services.close()
+
+    def _next(self) -> bool:
+        """Answer one request, whose volumes are given up before the next is waited for; False at the end."""
+        message = self._inbox.take()
+        if message is None:
+            return False
+        self._answer_refused()
+        if message.type == "shutdown":
+            self._reply(message.id, "result", {})
+            return False
+        if message.header:
+            self._running = message.type
+            self._answer(message)
+        return True
 
     def _answer(self, message: Message) -> None:
         job = self._job(message.id)

@@ -115,12 +115,11 @@ class Services:
         path = find_model(fields.text(message, "model"))
         device = fields.text(message, "device", "auto")
         batch = fields.whole(message, "batch") if "batch" in message.header else None
-        choose_device(device)  # before the model that is open now is given up
+        choose_device(device)  # before anything is read
         loaded = load_checkpoint(path)
+        reconstructor = Reconstructor(loaded, device, batch)
         self.close()
-        self._reconstructor = None
-        self.tidy()
-        self._reconstructor = Reconstructor(loaded, device, batch)
+        self._reconstructor = reconstructor
         return {
             "name": loaded.name,
             "path": str(path),
