@@ -264,7 +264,7 @@ def test_a_file_larger_than_allowed_leaves_nothing(files, tmp_path):
         env={**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
         preexec_fn=limit,
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 2, done.stderr

@@ -160,7 +160,7 @@ def test_help_needs_neither_torch_nor_simpleitk():
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": path},
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -77,7 +77,7 @@ def test_no_right_to_write_is_said(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["a.nrrd", "a.nii", "a.nii.gz", "a.mha", "run.json"])
 def test_a_full_disk_leaves_nothing(tmp_path, name):
     result = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(tmp_path / name)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", FULL_DISK, str(tmp_path / name)], capture_output=True, encoding="utf-8", check=False
     )
     assert result.returncode == 1
     assert f"refused: Cannot write {tmp_path / name}" in result.stderr

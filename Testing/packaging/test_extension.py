@@ -122,7 +122,7 @@ def _committed_or_addable(module: Path) -> set[str]:
     """Files of a module that git has or would take; everything outside a git checkout."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "."]
     try:
-        found = subprocess.run(command, cwd=module, capture_output=True, text=True, check=True)
+        found = subprocess.run(command, cwd=module, capture_output=True, encoding="utf-8", check=True)
     except (OSError, subprocess.CalledProcessError):
         return {path.relative_to(module).as_posix() for path in module.rglob("*") if path.is_file()}
     return set(found.stdout.splitlines())
@@ -207,7 +207,7 @@ def test_cmake_configures_both_modules(tmp_path: Path) -> None:
     done = subprocess.run(
         ["cmake", "-S", ROOT, "-B", tmp_path / "build", f"-DSlicer_DIR={package}"],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
         check=False,
     )
     assert done.returncode == 0, done.stderr

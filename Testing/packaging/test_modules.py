@@ -16,9 +16,9 @@ HEAVY = ("torch", "scipy", "SimpleITK", "numpy", "h5py", "matplotlib", "vtk")
 def in_slicer(code: str, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run `code` in a fresh Python with both module folders on its path and stand-ins for Slicer's modules."""
     paths = [ROOT / "MSLFusion", ROOT / "MSLFusionTraining", ROOT / "Testing" / "standins"]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths))}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONIOENCODING": "utf-8"}
     command = [sys.executable, "-c", f"import sys, light_slicer; light_slicer.install()\n{code}", *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False)
 
 
 @pytest.mark.parametrize("name", ["MSLFusion", "MSLFusionTraining"])
@@ -91,7 +91,7 @@ def batch(folder: Path, *words: str, script: Path | None = None) -> subprocess.C
     """Run the batch script under plain Python, with nothing of ours on the path."""
     command = [sys.executable, "-P", str(script or ROOT / "MSLFusion" / "batch.py"), *words]
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, encoding="utf-8", check=False)
 
 
 def test_the_batch_script_knows_all_words_and_exit_codes(tmp_path: Path) -> None:
@@ -206,6 +206,6 @@ def test_models_are_found_in_the_source_tree_and_in_a_wheel(tmp_path: Path) -> N
         shutil.copy(ROOT / "MSLFusion" / "MSLFusionLib" / "resources.py", root / "MSLFusionLib")
         code = "import resources; print(resources.models_folder())"
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=root / "MSLFusionLib", capture_output=True, text=True, check=True
+            [sys.executable, "-c", code], cwd=root / "MSLFusionLib", capture_output=True, encoding="utf-8", check=True
         )
         assert Path(done.stdout.strip()) == models

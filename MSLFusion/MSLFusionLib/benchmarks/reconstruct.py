@@ -57,7 +57,10 @@ def _measured(request: dict[str, Any], job: Job) -> dict[str, Any]:
         "from MSLFusionLib.benchmarks.reconstruct import child; child(sys.argv[1])"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code, json.dumps(request)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, json.dumps(request)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
     ) as process:
         try:
             while process.poll() is None:
