@@ -9,7 +9,7 @@ import torch
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.physics.analytic import Ellipse, ellipse_image, ellipse_sinogram, shepp_logan
 from MSLFusionLib.physics.ct import ct_operator
-from MSLFusionLib.physics.fbp import parker_weights
+from MSLFusionLib.physics.fbp import backprojection_matrix, parker_weights
 from MSLFusionLib.physics.geometry import FanBeamGeometry
 
 
@@ -99,3 +99,12 @@ def test_very_few_views_still_reconstruct(scan: str, views: int) -> None:
     geometry = FanBeamGeometry.covering((32, 32), 1.0, views, scan)
     operator = ct_operator(geometry)
     assert torch.isfinite(operator.fbp(operator.forward(torch.ones(1, 1, 32, 32)))).all()
+
+
+def test_points_beyond_a_small_detector_get_nothing_from_it() -> None:
+    """Interior scans: the pixels outside the fan must not see weights continued beyond the last bin."""
+    geometry = replace(FanBeamGeometry.covering((32, 32), 1.0, 8), bins=12, offset_mm=3.0)
+    matrix = backprojection_matrix(geometry, range(8), range(32), torch.device("cpu"))
+    assert matrix.values().min() >= 0
+    rows = matrix.to_dense().reshape(32, 32, 8 * 12).sum(-1)
+    assert rows[0, 0] < 0.5 * rows[16, 16]

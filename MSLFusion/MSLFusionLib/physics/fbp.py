@@ -12,10 +12,7 @@ from torch import Tensor
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.physics.geometry import FanBeamGeometry
-from MSLFusionLib.physics.sparse import csr_matrix
-
-_ENTRIES_AT_ONCE = 2**18
-"""Few enough that the intermediate arrays stay in the processor's cache."""
+from MSLFusionLib.physics.sparse import csr_matrix, entries_at_once, floor_index
 
 
 def check_fbp(geometry: FanBeamGeometry) -> None:
@@ -45,38 +42,39 @@ def backprojection_matrix(
 
     A float32 CSR matrix of shape (len(rows) * W, len(views) * bins). official: without the distance weight (DSO/L)^2.
     """
-    width, height, bins = geometry.image_shape[1], len(rows), geometry.bins
+    width, bins, count = geometry.image_shape[1], geometry.bins, len(views)
     source = geometry.source_origin_mm
     angles = torch.tensor(geometry.angles[views.start : views.stop], dtype=torch.float64, device=device)
     sine, cosine = torch.sin(angles).float(), torch.cos(angles).float()
-    x = (torch.arange(width, device=device, dtype=torch.float32) - (width - 1) / 2) * geometry.pixel_mm
+    column = torch.arange(width, device=device, dtype=torch.float32)
     row = torch.arange(rows.start, rows.stop, device=device, dtype=torch.float32)
-    y = ((geometry.image_shape[0] - 1) / 2 - row) * geometry.pixel_mm
+    x = ((column - (width - 1) / 2) * geometry.pixel_mm).repeat(len(rows))[:, None]
+    y = (((geometry.image_shape[0] - 1) / 2 - row) * geometry.pixel_mm).repeat_interleave(width)[:, None]
     step = 2 * math.pi / geometry.views * 0.5 if geometry.scan == "full" else _step(geometry)
     bins_per_mm = geometry.magnification * source / geometry.pitch_mm
     centre = (bins - 1) / 2 - geometry.offset_mm / geometry.pitch_mm
-    first_bin = torch.arange(len(views), dtype=torch.int32, device=device) * bins
+    first_bin = torch.arange(count, dtype=torch.int32, device=device) * bins
 
-    columns = torch.empty((height, width, len(views), 2), dtype=torch.int32, device=device)
-    values = torch.empty((height, width, len(views), 2), dtype=torch.float32, device=device)
-    rows_at_once = max(1, _ENTRIES_AT_ONCE // (width * len(views)))
-    for top in range(0, height, rows_at_once):
-        part = slice(top, top + rows_at_once)
-        down = y[part, None, None]
-        across = x[None, :, None]
+    pixels = len(rows) * width
+    columns = torch.empty((pixels, count, 2), dtype=torch.int32, device=device)
+    values = torch.empty((pixels, count, 2), dtype=torch.float32, device=device)
+    pixels_at_once = max(1, entries_at_once(device) // count)
+    for start in range(0, pixels, pixels_at_once):
+        part = slice(start, start + pixels_at_once)
+        across, down = x[part], y[part]
         inverse = 1 / torch.addcmul(source - across * sine, down, cosine)
-        position = torch.addcmul(across * cosine, down, sine).mul_(inverse).mul_(bins_per_mm).add_(centre)
+        position = torch.addcmul(across * cosine, down, sine).mul_(inverse).mul_(bins_per_mm)
+        position = position.add_(centre).clamp_(-1, bins)
         weight = torch.full_like(inverse, step) if official else inverse.square().mul_(source**2 * step)
-        low = position.floor()
+        low = floor_index(position)
         upper = weight * (position - low)
-        low = low.int()
         # A bin outside the detector keeps its place in the matrix with weight zero.
-        values[part, :, :, 0] = (weight - upper) * ((low >= 0) & (low < bins))
-        values[part, :, :, 1] = upper * ((low >= -1) & (low < bins - 1))
-        columns[part, :, :, 0] = low.clamp(0, bins - 1) + first_bin
-        columns[part, :, :, 1] = (low + 1).clamp_(0, bins - 1) + first_bin
-    counts = torch.full((height * width,), 2 * len(views), dtype=torch.int32, device=device)
-    return csr_matrix(counts, columns.flatten(), values.flatten(), (height * width, len(views) * bins))
+        values[part, :, 0] = (weight - upper) * ((low >= 0) & (low < bins))
+        values[part, :, 1] = upper * ((low >= -1) & (low < bins - 1))
+        columns[part, :, 0] = low.clamp(0, bins - 1) + first_bin
+        columns[part, :, 1] = (low + 1).clamp_(0, bins - 1) + first_bin
+    counts = torch.full((pixels,), 2 * count, dtype=torch.int32, device=device)
+    return csr_matrix(counts, columns.flatten(), values.flatten(), (pixels, count * bins))
 
 
 def parker_weights(geometry: FanBeamGeometry) -> Tensor:

@@ -4,16 +4,16 @@ A ray is followed along the axis it is closer to, column by column or row by row
 linearly between the two pixels that the ray passes, and weighted with the length of the step.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
 from MSLFusionLib.physics.geometry import FanBeamGeometry
-from MSLFusionLib.physics.sparse import csr_matrix
+from MSLFusionLib.physics.sparse import csr_matrix, entries_at_once, floor_index
 
-_VIEWS_AT_ONCE = 8
-"""Few enough views that the intermediate arrays stay in the processor's cache."""
+_RAYS_AT_ONCE = 2**13
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,33 @@ class _Rays:
     cross_stride: Tensor
     cross_size: Tensor
 
+    def split(self, most: int) -> Iterator["_Rays"]:
+        """The same rays in groups of at most `most`."""
+        parts = [getattr(self, field.name).split(most) for field in fields(self)]
+        return (_Rays(*group) for group in zip(*parts, strict=True))
+
 
 def joseph_matrix(geometry: FanBeamGeometry, views: range, rows: range, device: torch.device) -> Tensor:
     """The share of the image rows `rows` in the projections `views`: a float32 CSR matrix with 32-bit indices.
 
     Shape (len(views) * bins, len(rows) * W), in mm: with all rows, its product with an image is the line integrals.
     """
-    counts, columns, values = [], [], []
-    for start in range(0, len(views), _VIEWS_AT_ONCE):
-        rays = _rays(geometry, views[start : start + _VIEWS_AT_ONCE], rows, device)
-        column, value = _entries(rays)
-        counts.append(2 * rays.count)
-        columns.append(column)
-        values.append(value)
+    views_at_once = max(1, _RAYS_AT_ONCE // geometry.bins)
+    starts = range(0, len(views), views_at_once)
+    groups = [_rays(geometry, views[start : start + views_at_once], rows, device) for start in starts]
+    counts = torch.cat([group.count for group in groups])
+    entries = int(counts.sum())
+    columns = torch.empty((entries, 2), dtype=torch.int32, device=device)
+    values = torch.empty((entries, 2), dtype=torch.float32, device=device)
+    rays_at_once = max(1, entries_at_once(device) // max(1, int(counts.max())))
+    first = 0
+    for group in groups:
+        for part in group.split(rays_at_once):
+            last = first + int(part.count.sum())
+            _fill(part, columns[first:last], values[first:last])
+            first = last
     shape = (len(views) * geometry.bins, len(rows) * geometry.image_shape[1])
-    return csr_matrix(torch.cat(counts), torch.cat(columns), torch.cat(values), shape)
+    return csr_matrix(2 * counts, columns.flatten(), values.flatten(), shape)
 
 
 def _rays(geometry: FanBeamGeometry, views: range, rows: range, device: torch.device) -> _Rays:
@@ -75,41 +87,50 @@ def _rays(geometry: FanBeamGeometry, views: range, rows: range, device: torch.de
     # The steps at which the position across lies in (-1, size): there at least one of the two pixels exists.
     steep = torch.where(slope.abs() < 1e-12, torch.full_like(slope, 1e-12), slope)
     enter, leave = (-1 - intercept) / steep, (cross_size - intercept) / steep
-    begin = torch.minimum(enter, leave).clamp(min=0).ceil()
-    end = torch.minimum(torch.maximum(enter, leave).floor() + 1, steps)
+    most = width + height
+    begin = -(floor_index(most - torch.minimum(enter, leave).clamp(0, most)) - most)
+    end = floor_index(torch.maximum(enter, leave).clamp(-1, most)) + 1
     return _Rays(
         intercept=intercept.float(),
         slope=slope.float(),
-        length_mm=(geometry.pixel_mm * torch.sqrt(1 + slope**2)).float(),
-        first=begin.clamp(max=max(height, width)).int(),
-        count=(end - begin).clamp(min=0).int(),
+        length_mm=(geometry.pixel_mm * torch.hypot(slope, torch.ones_like(slope))).float(),
+        first=begin,
+        count=(torch.minimum(end, steps) - begin).clamp(min=0).int(),
         step_stride=torch.where(along_row, 1, width).int(),
         cross_stride=torch.where(along_row, width, 1).int(),
         cross_size=cross_size.int(),
     )
 
 
-def _entries(rays: _Rays) -> tuple[Tensor, Tensor]:
-    """Pixel indices (int32) and weights (float32) of all rays in order, two for each step."""
+def _fill(rays: _Rays, column: Tensor, value: Tensor) -> None:
+    """Write the pixel indices and weights of all rays in order: (entries, 2), the two neighbours at each step."""
     count = rays.count.long()
-    total = int(count.sum())
-    ray = torch.repeat_interleave(torch.arange(len(count), device=count.device), count, output_size=total)
-    begin = (torch.cumsum(count, 0) - count - rays.first).int()
-    step = torch.arange(total, dtype=torch.int32, device=count.device) - begin[ray]
-    position = torch.addcmul(rays.intercept[ray], rays.slope[ray], step.float())
-    floor = position.floor()
-    length = rays.length_mm[ray]
-    upper = (position - floor) * length
+    total = len(column)
+    ends = torch.cumsum(count, 0)
+    # The ray of each entry is the number of rays that end before it.
+    ray = torch.cumsum(torch.bincount(ends, minlength=total + 1)[:total], 0)
+    each = [
+        values.index_select(0, ray)
+        for values in (
+            (ends - count - rays.first).int(),
+            rays.intercept,
+            rays.slope,
+            rays.length_mm,
+            rays.cross_size - 1,
+            rays.cross_stride,
+            rays.step_stride,
+        )
+    ]
+    begin, intercept, slope, length, last, stride, step_stride = each
+    step = torch.arange(total, dtype=torch.int32, device=count.device) - begin
+    # By rounding a position may come to lie a little outside; on the border its weight is zero.
+    position = torch.addcmul(intercept, slope, step.float()).clamp(min=-1).minimum(last + 1)
+    low = floor_index(position)
+    upper = (position - low) * length
     lower = length - upper
-    low = floor.int()
-    last = (rays.cross_size - 1)[ray]
-    stride = rays.cross_stride[ray]
-    base = step * rays.step_stride[ray]
+    base = step * step_stride
     # A neighbour outside the image keeps its place in the matrix with weight zero.
-    column = torch.empty((total, 2), dtype=torch.int32, device=count.device)
-    value = torch.empty((total, 2), dtype=torch.float32, device=count.device)
     column[:, 0] = base + low.clamp(min=0).minimum(last) * stride
     column[:, 1] = base + (low + 1).clamp(min=0).minimum(last) * stride
     value[:, 0] = lower * ((low >= 0) & (low <= last))
     value[:, 1] = upper * ((low >= -1) & (low < last))
-    return column.flatten(), value.flatten()

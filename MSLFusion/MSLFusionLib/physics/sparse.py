@@ -19,6 +19,23 @@ _TILE = 16
 """Slices multiplied at once: fewer waste the reading of the matrix, more fall out of the cache."""
 
 
+def entries_at_once(device: torch.device) -> int:
+    """How many matrix entries to make in one go.
+
+    On the processor as many as torch handles in one thread: they stay in the cache, and the many short steps do not
+    wait for a second thread, which takes ten times as long as the work itself where other programs use the processor.
+    """
+    return 2**15 if device.type == "cpu" else 2**24
+
+
+def floor_index(position: Tensor) -> Tensor:
+    """The integer below each position, int32, for positions of -1 or more.
+
+    torch's own floor, like its sqrt and its indexing, asks for all threads even where there is little to do.
+    """
+    return (position + 1).int() - 1
+
+
 def csr_matrix(counts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
     """A CSR tensor with 32-bit indices from the number of entries of each row and the entries in order."""
     offsets = torch.zeros(len(counts) + 1, dtype=torch.int32, device=counts.device)
