@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from MSLFusionLib.errors import InputError
-from MSLFusionLib.progress import NO_JOB
+from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionLib.recon.body import body_mask
 
 FINEST_MM = 1.0
@@ -35,15 +35,17 @@ class Scan:
     extent: np.ndarray
 
 
-def prepare(image: sitk.Image, modality: str) -> Scan:
+def prepare(image: sitk.Image, modality: str, job: Job = NO_JOB) -> Scan:
     """Make a Scan of a "ct" or "mr" volume (3-D, any grid); raises InputError when it is constant."""
     factors = [max(1, math.floor(FINEST_MM / spacing)) for spacing in image.GetSpacing()]
     factors = [min(factor, max(1, size // 16)) for factor, size in zip(factors, image.GetSize(), strict=True)]
     image = sitk.Cast(image, sitk.sitkFloat32)
     if max(factors) > 1:
         image = sitk.BinShrink(image, factors)
+    job.check()
     image = _cut(image, modality)
     coarse = on_grid(image, _COARSE_MM)
+    job.check()
     # slices for filling holes: the axis nearest to the patient's long axis
     long_axis = int(np.argmax(np.abs(np.array(coarse.GetDirection()).reshape(3, 3)[2])))
     found = body_mask(coarse, modality, slice_axis=2 - long_axis, job=NO_JOB)

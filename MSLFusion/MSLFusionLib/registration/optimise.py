@@ -41,12 +41,17 @@ def run_level(
 ) -> Outcome:
     """One resolution of our registration; `start` is not changed."""
     fixed_image = on_grid(fixed.image, level.grid_mm)
+    job.check()
     moving_image = on_grid(moving.image, level.grid_mm)
     mask = sitk.Resample(fixed.region, fixed_image, sitk.Transform(3, sitk.sitkIdentity), sitk.sitkNearestNeighbor, 0)
     inside = np.count_nonzero(sitk.GetArrayViewFromImage(mask))
     share = min(1.0, max(_SMALLEST_SHARE, level.samples / max(1, int(inside))))
+    job.check()
     method = _method(bins, share, seed)
     method.SetMetricFixedMask(mask)
+    # gradients only where samples are: whole gradient images take longer than all iterations
+    method.SetMetricUseFixedImageGradientFilter(False)
+    method.SetMetricUseMovingImageGradientFilter(False)
     method.SetOptimizerAsRegularStepGradientDescent(
         learningRate=level.step_mm,
         minStep=level.last_step_mm,

@@ -89,9 +89,9 @@ def register(
         raise InputError(f"Unknown start of the registration '{initial}': choose one of {', '.join(STARTS)}.")
     with one_thread():
         job.step("prepare", 0, 2)
-        fixed_scan = prepare(fixed, "ct")
+        fixed_scan = prepare(fixed, "ct", job)
         job.step("prepare", 1, 2)
-        moving_scan = prepare(moving, "mr")
+        moving_scan = prepare(moving, "mr", job)
         job.step("prepare", 2, 2)
         scorer = Scorer(fixed_scan, moving_scan)
         if initial == "header" and scorer.measure(np.eye(3), np.zeros(3))[1] < _LEAST_OVERLAP:

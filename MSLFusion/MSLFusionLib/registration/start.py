@@ -79,7 +79,8 @@ class Scorer:
         joint = np.bincount(pairs, minlength=_BINS * _BINS).reshape(_BINS, _BINS) / len(pairs)
         product = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
         filled = joint > 0
-        return float((joint[filled] * np.log(joint[filled] / product[filled])).sum()), min(1.0, overlap)
+        information = float((joint[filled] * np.log(joint[filled] / product[filled])).sum())
+        return information, min(1.0, float(overlap))
 
     def scored(self, rotation: np.ndarray, shift: np.ndarray, turned: bool = False) -> Pose:
         """The pose with its score."""
