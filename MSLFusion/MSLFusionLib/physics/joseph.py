@@ -63,9 +63,8 @@ def joseph_matrix(geometry: FanBeamGeometry, views: range, rows: range, device: 
 
 def _rays(geometry: FanBeamGeometry, views: range, rows: range, device: torch.device) -> _Rays:
     width, height = geometry.image_shape[1], len(rows)
-    exact = {"dtype": torch.float64, "device": device}
-    angles = torch.tensor(geometry.angles[views.start : views.stop], **exact)[:, None]
-    u = torch.arange(geometry.bins, **exact) - (geometry.bins - 1) / 2
+    angles = torch.tensor(geometry.angles[views.start : views.stop], dtype=torch.float64, device=device)[:, None]
+    u = torch.arange(geometry.bins, dtype=torch.float64, device=device) - (geometry.bins - 1) / 2
     u = (u * geometry.pitch_mm + geometry.offset_mm)[None, :] / geometry.pixel_mm
     source = geometry.source_origin_mm / geometry.pixel_mm
     detector = geometry.origin_detector_mm / geometry.pixel_mm
