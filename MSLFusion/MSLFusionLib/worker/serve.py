@@ -32,9 +32,6 @@ _BESIDE_PREVIEWS = ("decode_volume", "sensor_images", "metrics")
 
 def serve() -> None:
     """Answer requests from standard input until it ends or a shutdown; raises InputError when it is damaged."""
-    # Before torch is loaded: threads that wait for each other should sleep, not spin. Slicer draws on the same cores,
-    # and where others compute too, a slice took 0.4 s with two spinning threads and 0.1 s with two that sleep.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)  # nothing is lost by ending at once
     inbox, finished = Inbox(), threading.Event()
