@@ -104,15 +104,14 @@ def test_the_headers_start_refuses_what_does_not_overlap(head):
 
 @pytest.mark.parametrize(("preset", "kind"), [("paper", sitk.AffineTransform), ("official", sitk.Euler3DTransform)])
 def test_published_presets_improve_the_match(head, preset, kind):
-    unmoved = target_errors(head, sitk.TranslationTransform(3)).mean()
-    try:
-        found = register(head.ct, head.moving, preset=preset)
-    except JobError as error:
-        pytest.fail(f"the preset ended at a worse match: {error}")
+    """On a grid as fine as a scanner's: of a small one the published share of 1 % is too few samples."""
+    fixed, moving = (sitk.Expand(image, (2, 2, 1)) for image in (head.ct, head.moving))
+    found = register(fixed, moving, preset=preset)
     assert isinstance(found.transform, kind)
     assert found.metric > found.start_metric
     assert found.start == "grid centres"
-    assert target_errors(head, found.transform).mean() < unmoved
+    unmoved = target_errors(head, sitk.TranslationTransform(3)).mean()
+    assert target_errors(head, found.transform).mean() < unmoved / 2
 
 
 def test_cancelling_stops_at_the_next_step(head):
