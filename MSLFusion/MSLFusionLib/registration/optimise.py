@@ -52,12 +52,18 @@ def run_level(
     # gradients only where samples are: whole gradient images take longer than all iterations
     method.SetMetricUseFixedImageGradientFilter(False)
     method.SetMetricUseMovingImageGradientFilter(False)
-    method.SetOptimizerAsRegularStepGradientDescent(
-        learningRate=level.step_mm,
-        minStep=level.last_step_mm,
+    # one turn and one shift are made comparable by how far they move a point on average; conjugate directions and
+    # line searches then find the long valleys that a slab of a head has, in which plain descent stops early
+    method.SetOptimizerScalesFromJacobian()
+    method.SetOptimizerAsConjugateGradientLineSearch(
+        learningRate=1.0,
         numberOfIterations=level.iterations,
-        relaxationFactor=0.6,
-        gradientMagnitudeTolerance=1e-8,
+        convergenceMinimumValue=1e-6,
+        convergenceWindowSize=5,
+        lineSearchLowerLimit=0.0,
+        lineSearchUpperLimit=5.0,
+        lineSearchEpsilon=0.1,
+        lineSearchMaximumIterations=6,
     )
     return _run(method, fixed_image, moving_image, start, stage, level.iterations, job)
 
@@ -67,6 +73,7 @@ def run_published(
 ) -> Outcome:
     """The paper's or its authors' registration on the unchanged images."""
     method = _method(preset.bins, preset.sampling, seed)
+    method.SetOptimizerScalesFromPhysicalShift()
     method.SetOptimizerAsGradientDescent(
         learningRate=preset.rate,
         numberOfIterations=preset.iterations,
@@ -89,7 +96,6 @@ def _method(bins: int, share: float, seed: int) -> sitk.ImageRegistrationMethod:
     if share < 1.0:
         method.SetMetricSamplingPercentage(share, seed % (2**31 - 1) + 1)  # 0 would mean the clock
     method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerScalesFromPhysicalShift()
     return method
 
 

@@ -1,6 +1,6 @@
 """Registering two volumes by mutual information."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import SimpleITK as sitk
@@ -18,6 +18,7 @@ _GRID_CENTRES = sitk.CenteredTransformInitializerFilter.GEOMETRY
 _LEAST_OVERLAP = 0.1
 _DOUBTFUL_OVERLAP = 0.5
 _FAR_MM = 60.0
+_STEP_NOISE = 0.02
 _PROBE_MM, _PROBE_DEG = 8.0, 10.0
 
 
@@ -102,7 +103,9 @@ def register(
         if settings.search:
             pose = _start(scorer, fixed_scan, moving_scan, initial, warnings, job)
             start = "turn" if pose.turned else "header" if initial == "header" else "search"
-            outcome, iterations = _by_levels(fixed_scan, moving_scan, pose, settings, method, seed, job)
+            # turns and shifts hardly disturb each other when turning about the middle of what both show
+            begin = pose.transform(scorer.centre, scorer.common_centre(pose))
+            outcome, iterations = _by_levels(fixed_scan, moving_scan, begin, settings, method, seed, job)
         else:
             start = "header" if initial == "header" else "grid centres"
             outcome = _published(fixed, moving, settings, method, initial, seed, job)
@@ -143,22 +146,30 @@ def _start(scorer: Scorer, fixed: Scan, moving: Scan, initial: str, warnings: li
 
 
 def _by_levels(
-    fixed: Scan, moving: Scan, pose: Pose, preset: Preset, method: str, seed: int, job: Job
+    fixed: Scan, moving: Scan, transform: sitk.Transform, preset: Preset, method: str, seed: int, job: Job
 ) -> tuple[Outcome, int]:
-    """Rigid on every resolution; for "affine" the finer ones once more with all twelve parameters."""
-    plan = [(level, False) for level in preset.levels]
+    """Rigid on every resolution; for "affine" the finer ones once more with all twelve parameters.
+
+    Resolutions beyond that of both volumes would only repeat the one before and are left out.
+    """
+    finest = min(*fixed.image.GetSpacing(), *moving.image.GetSpacing())
+    coarser = [preset.levels[0], *preset.levels]
+    levels = [level for before, level in zip(coarser, preset.levels, strict=False) if before.grid_mm > finest]
+    levels = levels or [preset.levels[0]]
+    plan = [(level, False) for level in levels]
     if method == "affine":
-        plan += [(level, True) for level in preset.levels[1:]]
-    transform: sitk.Transform = pose.transform(fixed.centre)
+        plan += [(level, True) for level in levels[1:] or levels]
     iterations = 0
     for number, (level, affine) in enumerate(plan):
         if affine and not isinstance(transform, sitk.AffineTransform):
             transform = as_affine(transform)
         stage = f"register {number + 1}/{len(plan)}"
         outcome = run_level(fixed, moving, transform, level, preset.bins, seed + number, stage, job)
-        check_improved(outcome)
-        transform = outcome.transform
+        check_improved(outcome, _STEP_NOISE)
         iterations += outcome.iterations
+        if outcome.after < outcome.before:  # it started at the optimum and its last step went a little past it
+            outcome = replace(outcome, transform=transform, after=outcome.before)
+        transform = outcome.transform
     return outcome, iterations
 
 
@@ -178,9 +189,9 @@ def _published(
     return outcome
 
 
-def check_improved(outcome: Outcome) -> None:
-    """Raises JobError when a run ended at a worse match than it started from, or at none."""
-    tolerance = 1e-3 * abs(outcome.before) + 1e-6
+def check_improved(outcome: Outcome, allowed: float = 1e-3) -> None:
+    """Raises JobError when a run ended at a match worse by more than the share `allowed`, or at none."""
+    tolerance = allowed * abs(outcome.before) + 1e-6
     if not (np.isfinite(outcome.after) and outcome.after >= outcome.before - tolerance):
         raise JobError(
             f"The registration ended at a worse match ({outcome.after:.4f}) than it started from "

@@ -12,14 +12,12 @@ class Level:
     """One resolution of our registration.
 
     grid_mm: voxel edge of the fixed image, smoothed alike with the moving one by half of it. samples: points at
-    which the metric is taken. step_mm, last_step_mm: longest first and shortest last step of the optimiser.
+    which the metric is taken. iterations: at most so many line searches.
     """
 
     grid_mm: float
     samples: int
     iterations: int
-    step_mm: float
-    last_step_mm: float
 
 
 @dataclass(frozen=True)
@@ -51,9 +49,9 @@ PRESETS = {
         bins=48,
         search=True,
         levels=(
-            Level(4.0, 30_000, 100, 2.0, 0.05),
-            Level(2.0, 60_000, 100, 1.0, 0.02),
-            Level(1.0, 120_000, 60, 0.3, 0.01),
+            Level(4.0, 30_000, 40),
+            Level(2.0, 60_000, 25),
+            Level(1.0, 120_000, 10),
         ),
     ),
     # Zhu et al., TPAMI 2024, section 3.1: affine, sampling 0.01, gradient descent of rate 1.0, 100 iterations

@@ -33,12 +33,13 @@ class Pose:
     score: float = 0.0
     turned: bool = False
 
-    def transform(self, centre: np.ndarray) -> sitk.Euler3DTransform:
-        """The motion as an ITK transform about `centre`."""
+    def transform(self, body_centre: np.ndarray, about: np.ndarray) -> sitk.Euler3DTransform:
+        """The same motion as an ITK transform that turns about the point `about` of the fixed volume."""
+        away = about - body_centre
         result = sitk.Euler3DTransform()
-        result.SetCenter([float(v) for v in centre])
+        result.SetCenter([float(v) for v in about])
         result.SetMatrix([float(v) for v in self.rotation.ravel()], 1e-6)
-        result.SetTranslation([float(v) for v in self.shift])
+        result.SetTranslation([float(v) for v in self.shift + self.rotation @ away - away])
         return result
 
 
@@ -67,10 +68,7 @@ class Scorer:
 
     def measure(self, rotation: np.ndarray, shift: np.ndarray) -> tuple[float, float]:
         """Mutual information in nats over the points inside both fields of view, and the body overlap in [0, 1]."""
-        matrix = self._to_index @ rotation
-        offset = self._to_index @ (self.centre + shift - rotation @ self.centre - self._origin)
-        indices = np.rint(self._points @ matrix.T + offset).astype(np.int64)[:, ::-1]
-        inside = ((indices >= 0) & (indices < self._moving_bins.shape)).all(axis=1)
+        indices, inside = self._places(rotation, shift)
         if not inside.any():
             return 0.0, 0.0
         place = np.ravel_multi_index(tuple(indices[inside].T), self._moving_bins.shape)
@@ -81,6 +79,18 @@ class Scorer:
         filled = joint > 0
         information = float((joint[filled] * np.log(joint[filled] / product[filled])).sum())
         return information, min(1.0, float(overlap))
+
+    def common_centre(self, pose: Pose) -> np.ndarray:
+        """Middle of the fixed points that both fields of view hold; turns about it hardly shift the match."""
+        inside = self._places(pose.rotation, pose.shift)[1]
+        return self._points[inside].mean(axis=0) if inside.any() else self.centre
+
+    def _places(self, rotation: np.ndarray, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Array indices (z, y, x) of the points in the moving grid, and which of them lie inside it."""
+        matrix = self._to_index @ rotation
+        offset = self._to_index @ (self.centre + shift - rotation @ self.centre - self._origin)
+        indices = np.rint(self._points @ matrix.T + offset).astype(np.int64)[:, ::-1]
+        return indices, ((indices >= 0) & (indices < self._moving_bins.shape)).all(axis=1)
 
     def scored(self, rotation: np.ndarray, shift: np.ndarray, turned: bool = False) -> Pose:
         """The pose with its score."""
