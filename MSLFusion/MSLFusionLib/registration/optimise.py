@@ -13,6 +13,8 @@ from MSLFusionLib.registration.images import Scan, on_grid
 from MSLFusionLib.registration.settings import Level, Preset
 
 _SMALLEST_SHARE = 1e-4
+_LONGEST_STEP, _SHORTEST_STEP = 0.5, 0.01
+_DESCENT_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,10 @@ class Outcome:
     before: float
     after: float
     iterations: int
+
+
+class MovedApartError(JobError):
+    """A step of the optimiser left no point of one volume inside the other."""
 
 
 @contextmanager
@@ -47,25 +53,43 @@ def run_level(
     inside = np.count_nonzero(sitk.GetArrayViewFromImage(mask))
     share = min(1.0, max(_SMALLEST_SHARE, level.samples / max(1, int(inside))))
     job.check()
+    try:
+        method = _level_method(bins, share, seed, mask)
+        # one turn and one shift are made comparable by how far they move a point on average; conjugate directions and
+        # line searches then find the long valleys that a slab of a head has, in which plain descent stops early
+        method.SetOptimizerScalesFromJacobian()
+        method.SetOptimizerAsConjugateGradientLineSearch(
+            learningRate=1.0,
+            numberOfIterations=level.iterations,
+            convergenceMinimumValue=1e-6,
+            convergenceWindowSize=5,
+            lineSearchLowerLimit=0.0,
+            lineSearchUpperLimit=5.0,
+            lineSearchEpsilon=0.1,
+            lineSearchMaximumIterations=6,
+        )
+        return _run(method, fixed_image, moving_image, start, stage, level.iterations, job)
+    except MovedApartError:
+        # a line search tries steps that take a small volume out of the other; short steps downhill do not
+        method = _level_method(bins, share, seed, mask)
+        method.SetOptimizerScalesFromPhysicalShift()
+        method.SetOptimizerAsRegularStepGradientDescent(
+            learningRate=_LONGEST_STEP * level.grid_mm,
+            minStep=_SHORTEST_STEP * level.grid_mm,
+            numberOfIterations=_DESCENT_STEPS,
+            relaxationFactor=0.6,
+            gradientMagnitudeTolerance=1e-8,
+        )
+        return _run(method, fixed_image, moving_image, start, stage, _DESCENT_STEPS, job)
+
+
+def _level_method(bins: int, share: float, seed: int, mask: sitk.Image) -> sitk.ImageRegistrationMethod:
     method = _method(bins, share, seed)
     method.SetMetricFixedMask(mask)
     # gradients only where samples are: whole gradient images take longer than all iterations
     method.SetMetricUseFixedImageGradientFilter(False)
     method.SetMetricUseMovingImageGradientFilter(False)
-    # one turn and one shift are made comparable by how far they move a point on average; conjugate directions and
-    # line searches then find the long valleys that a slab of a head has, in which plain descent stops early
-    method.SetOptimizerScalesFromJacobian()
-    method.SetOptimizerAsConjugateGradientLineSearch(
-        learningRate=1.0,
-        numberOfIterations=level.iterations,
-        convergenceMinimumValue=1e-6,
-        convergenceWindowSize=5,
-        lineSearchLowerLimit=0.0,
-        lineSearchUpperLimit=5.0,
-        lineSearchEpsilon=0.1,
-        lineSearchMaximumIterations=6,
-    )
-    return _run(method, fixed_image, moving_image, start, stage, level.iterations, job)
+    return method
 
 
 def run_published(
@@ -127,7 +151,7 @@ def _run(
     except RuntimeError as error:
         if stopped:
             raise stopped[0] from None
-        raise JobError(_explained(error)) from error
+        raise _explained(error) from error
     if stopped:
         raise stopped[0]
     if isinstance(found, sitk.CompositeTransform):
@@ -143,10 +167,14 @@ def _value(
     try:
         return -float(method.MetricEvaluate(fixed, moving))
     except RuntimeError as error:
-        raise JobError(_explained(error)) from error
+        raise _explained(error) from error
 
 
-def _explained(error: RuntimeError) -> str:
+def _explained(error: RuntimeError) -> JobError:
     if "outside" in str(error):
-        return "The registration failed: the volumes moved out of each other; try another preset or align them roughly."
-    return "The registration failed: its optimiser could not go on; try another preset or align the volumes roughly."
+        return MovedApartError(
+            "The registration failed: the volumes moved out of each other; try another preset or align them roughly."
+        )
+    return JobError(
+        "The registration failed: its optimiser could not go on; try another preset or align the volumes roughly."
+    )
