@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from conftest import ORIGIN, SIZE, SPACING, image
 from safetensors.torch import save_file
+from tiny import ORIGIN, SIZE, SPACING, image
 
 from MSLFusionLib import cli
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import SPACING, image
+from tiny import SPACING, image
 
 from MSLFusionLib import cli
 

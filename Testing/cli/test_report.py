@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import image
 from matplotlib import image as png_reader
+from tiny import image
 
 from MSLFusionLib.report import ReportData, figures_of, focus_of, write_report
 from MSLFusionLib.report.data import Viewer

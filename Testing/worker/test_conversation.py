@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from conftest import COMMAND, ENVIRONMENT, PLAN, TIMEOUT, head
+from talk import COMMAND, ENVIRONMENT, PLAN, TIMEOUT, head
 
 from MSLFusionLib.client import Assembler, Volume
 from MSLFusionLib.errors import InputError, JobError

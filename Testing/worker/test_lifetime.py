@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from conftest import COMMAND, ENVIRONMENT, PLAN, TIMEOUT, head
+from talk import COMMAND, ENVIRONMENT, PLAN, TIMEOUT, head
 
 from MSLFusionLib.client import Client, Volume
 from MSLFusionLib.transport import SubprocessTransport
