@@ -155,18 +155,11 @@ class Latent:
     base: Tensor | None
     groups: Tensor | None = None
 
-    def to(self, device: torch.device | str) -> "Latent":
-        """The same latent on another device, without the token groups."""
-        return self._map(lambda t: t.to(device))
-
     def slice(self, index: int | slice) -> "Latent":
         """The latent of some slices of the batch, without the token groups."""
         pick = slice(index, index + 1) if isinstance(index, int) else index
-        return self._map(lambda t: t[pick])
-
-    def _map(self, function: Any) -> "Latent":
-        base = None if self.base is None else function(self.base)
-        return Latent(function(self.multi), tuple(function(s) for s in self.skips), base)
+        base = None if self.base is None else self.base[pick]
+        return Latent(self.multi[pick], tuple(skip[pick] for skip in self.skips), base)
 
 
 class Encoder(nn.Module):
