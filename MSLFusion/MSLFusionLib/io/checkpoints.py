@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MSLFusionLib.errors import InputError
-from MSLFusionLib.io.volumes import atomic_path
+from MSLFusionLib.io.atomic import atomic_path
 from MSLFusionLib.resources import models_folder
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """From sensors to hybrid volumes: one encoding per slice, any number of lambdas or lambda maps decoded from it."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,13 +11,14 @@ import SimpleITK as sitk
 import torch
 from torch import Tensor
 
+from MSLFusionLib.cards import outside_training
 from MSLFusionLib.errors import InputError, JobError
 from MSLFusionLib.physics.units import network_to_hu
 from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionLib.recon.devices import choose_device, device_name, is_out_of_memory, starting_batch
 from MSLFusionLib.recon.lambdas import LambdaSpec, scalar_lambda
 from MSLFusionLib.recon.outputs import HYBRID, Outputs, OutputVolume
-from MSLFusionLib.recon.simulate import SamplingPlan, Scanners
+from MSLFusionLib.recon.simulate import SamplingPlan
 from MSLFusionLib.recon.sources import FileSource, SensorData, SliceSource, VolumeOptions, VolumeSource
 
 
@@ -188,7 +188,7 @@ class Reconstructor:
         mask_outside: bool = True,
         job: Job = NO_JOB,
     ) -> SliceSource:
-        """The slices that `reconstruct` would work on; warns of sampling that the network was not trained on."""
+        """The slices that `reconstruct` would work on; warns of what the network was not trained on (see cards)."""
         chosen = _modalities(modalities)
         device = str(self.device)
         source: SliceSource
@@ -201,11 +201,18 @@ class Reconstructor:
             options = self.options(pixel_mm, mask_outside)
             source = VolumeSource(ct, mr, plan or SamplingPlan(), options, device, job)
         scanners = source.scanners
-        if not any(
-            name in chosen and scanner is not None for name, scanner in (("ct", scanners.ct), ("mr", scanners.mr))
-        ):
+        measured = [
+            name
+            for name, scanner in (("ct", scanners.ct), ("mr", scanners.mr))
+            if name in chosen and scanner is not None
+        ]
+        if not measured:
             raise InputError(f"The input holds no data of the chosen modalities ({', '.join(chosen)}).")
-        self._check_sampling(scanners, chosen, job)
+        noise = scanners.plan.to_dict() if scanners.plan is not None else (sensors and sensors.header.plan) or {}
+        settings = {key: noise.get(key) for key in ("photons", "kspace_sigma")}
+        settings |= {**scanners.achieved(), "pixel_mm": source.grid.pixel_mm}
+        for sentence in outside_training(self.card, settings, measured):
+            job.warning(sentence)
         return source
 
     def measure(self, source: SliceSource, numbers: np.ndarray) -> tuple[Tensor | None, Tensor | None]:
@@ -270,38 +277,6 @@ class Reconstructor:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
-
-    def _check_sampling(self, scanners: Scanners, chosen: Sequence[str], job: Job) -> None:
-        """Warn of sampling that the model was not trained on."""
-        trained = self.card.get("sensors")
-        trained = trained if isinstance(trained, dict) else {}
-        ranges: list[tuple[str, float]] = []
-        kinds: list[tuple[str, str, Any]] = []
-        if scanners.ct is not None and "ct" in chosen:
-            geometry = scanners.ct.geometry
-            ranges.append(("views", geometry.views))
-            kinds.append(("scan", geometry.scan, trained.get("scan")))
-        if scanners.mr is not None and "mr" in chosen:
-            mask = scanners.mr.mask
-            ranges.append(("acceleration", mask.acceleration))
-            kinds.append(("k-space mask", mask.kind, trained.get("masks")))
-        for key, value in ranges:
-            try:
-                low, high = (float(limit) for limit in trained.get(key, (-math.inf, math.inf)))
-            except (TypeError, ValueError) as error:
-                raise InputError(f"The card of the model '{self.name}' is damaged: its range of {key}.") from error
-            if not low <= value <= high:
-                job.warning(
-                    f"The model '{self.name}' was trained on {key} from {low:g} to {high:g}; "
-                    f"{value:g} lies outside: expect a worse image."
-                )
-        for word, kind, known in kinds:
-            names = [known] if isinstance(known, str) else known
-            if isinstance(names, list) and kind not in names:
-                job.warning(
-                    f"The model '{self.name}' was not trained on a {word} of the kind '{kind}' "
-                    f"({', '.join(map(str, names))}): expect a worse image."
-                )
 
     def _slices(
         self,

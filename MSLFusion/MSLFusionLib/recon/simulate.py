@@ -144,7 +144,10 @@ class Scanners:
         return fbp, zero_filled
 
     def achieved(self) -> dict[str, Any]:
-        """What is really measured, for run records: views, scan, backend; columns, rate, acceleration, mask."""
+        """What is really measured, for run records: views, scan, backend; columns, rate, acceleration, mask.
+
+        `asked` is the acceleration that the mask was made for, which whole columns only come near.
+        """
         result: dict[str, Any] = {}
         if self.ct is not None:
             geometry = self.ct.geometry
@@ -161,6 +164,7 @@ class Scanners:
                 "of": mask.width,
                 "rate": mask.achieved_rate,
                 "acceleration": mask.achieved_acceleration,
+                "asked": mask.acceleration,
                 "mask": mask.kind,
             }
         return result
