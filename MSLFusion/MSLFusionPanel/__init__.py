@@ -1,0 +1,1 @@
+"""The panel of MSL Fusion inside 3D Slicer: Qt and MRML, no computation."""

@@ -1,0 +1,153 @@
+"""From the parameters and the scene to what the worker is asked."""
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from MSLFusionLib.client import Volume
+
+from MSLFusionPanel.parameters import Modalities, SensorSource
+
+if TYPE_CHECKING:
+    from MSLFusionPanel.parameters import MSLFusionParameterNode, SensorParameters
+
+FIXED_ROLE = "MSLFusion.Fixed"
+MOVING_ROLE = "MSLFusion.Moving"
+"""Node references on the resampled MR to the volumes it was made from."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a reconstruction needs. `reference` is the node on whose grid the results lie (None: a sensors file's)."""
+
+    ct: Any
+    mr: Any
+    plan: dict[str, Any] | None
+    sensors: str | None
+    modalities: tuple[str, ...]
+    model: str
+    device: str
+
+    @property
+    def reference(self) -> Any:
+        """The volume node that gives the grid of the results."""
+        return self.ct if self.ct is not None else self.mr
+
+    def key(self) -> tuple[Any, ...]:
+        """Equal for inputs that give the same session: a change of any voxel, transform or setting changes it."""
+        plan = None if self.plan is None else tuple(sorted(self.plan.items()))
+        return (
+            _state(self.ct),
+            _state(self.mr),
+            plan,
+            _file_state(self.sensors),
+            self.modalities,
+            self.model,
+            self.device,
+        )
+
+
+def collect(parameters: "MSLFusionParameterNode") -> Inputs:
+    """The inputs as chosen; whether they make sense is what the sections check."""
+    sensors = parameters.sensors
+    model, device = parameters.model.name, parameters.model.device
+    if sensors.source is SensorSource.FILE:
+        return Inputs(None, None, None, sensors.file, sensors.modalities.names(), model, device)
+    ct, mr = parameters.data.ct, mr_on_grid(parameters)
+    return Inputs(ct, mr, plan(sensors), None, sensors.modalities.names(), model, device)
+
+
+def plan(sensors: "SensorParameters") -> dict[str, Any]:
+    """The simulated sampling, as recon.simulate.SamplingPlan.from_dict takes it."""
+    return {
+        "views": sensors.views,
+        "scan": sensors.scan.value,
+        "acceleration": sensors.acceleration,
+        "mask": sensors.mask.value,
+        "photons": sensors.photons if sensors.ctNoise else None,
+        "kspace_sigma": sensors.kspaceNoise if sensors.mrNoise else 0.0,
+        "seed": sensors.seed,
+    }
+
+
+def mr_on_grid(parameters: "MSLFusionParameterNode") -> Any:
+    """The MR volume that lies on the CT's grid: the coregistered one where it belongs to the chosen pair, else the
+    chosen MR itself when it is on the CT's grid already or there is no CT; None when it has to be coregistered."""
+    ct, mr = parameters.data.ct, parameters.data.mr
+    if mr is None:
+        return None
+    aligned = parameters.coregister.aligned
+    if aligned is not None and ct is not None and made_from(aligned, ct, mr) and same_grid(aligned, ct):
+        return aligned
+    return mr if ct is None or same_grid(mr, ct) else None
+
+
+def needs_ct(parameters: "MSLFusionParameterNode") -> bool:
+    """Whether the simulation cannot do without the CT."""
+    return parameters.sensors.modalities is not Modalities.MR
+
+
+def needs_mr(parameters: "MSLFusionParameterNode") -> bool:
+    """Whether the simulation cannot do without the MR."""
+    return parameters.sensors.modalities is not Modalities.CT
+
+
+def made_from(aligned: Any, ct: Any, mr: Any) -> bool:
+    """Whether `aligned` may stand for `mr` on the grid of `ct`; a volume that the user chose names no origin."""
+    fixed, moving = aligned.GetNodeReferenceID(FIXED_ROLE), aligned.GetNodeReferenceID(MOVING_ROLE)
+    return (fixed is None or fixed == ct.GetID()) and (moving is None or moving == mr.GetID())
+
+
+def same_grid(a: Any, b: Any) -> bool:
+    """Whether two volume nodes have one size, one geometry and one parent transform."""
+    import numpy as np
+    import vtk
+
+    if a is b:
+        return True
+    if a.GetImageData() is None or b.GetImageData() is None:
+        return False
+    if a.GetImageData().GetDimensions() != b.GetImageData().GetDimensions():
+        return False
+    if a.GetTransformNodeID() != b.GetTransformNodeID():
+        return False
+    corners = []
+    for node in (a, b):
+        matrix = vtk.vtkMatrix4x4()
+        node.GetIJKToRASMatrix(matrix)
+        corners.append([[matrix.GetElement(i, j) for j in range(4)] for i in range(4)])
+    return bool(np.allclose(*corners, atol=1e-4))
+
+
+def volume_from_node(node: Any) -> Volume:
+    """A volume node as it goes to the worker: float32, in LPS, as it appears in the world."""
+    import SimpleITK as sitk
+
+    from MSLFusionLib.scene.volumes import image_from_node
+
+    image = image_from_node(node)
+    return Volume(sitk.GetArrayFromImage(image), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
+
+
+def _state(node: Any) -> tuple[Any, ...] | None:
+    """Changes whenever the node's voxels or place change."""
+    if node is None:
+        return None
+    data, parent = node.GetImageData(), node.GetParentTransformNode()
+    return (
+        node.GetID(),
+        0 if data is None else data.GetMTime(),
+        node.GetOrigin(),
+        node.GetSpacing(),
+        None if parent is None else (parent.GetID(), parent.GetTransformToWorldMTime()),
+    )
+
+
+def _file_state(path: str | None) -> tuple[Any, ...] | None:
+    if path is None:
+        return None
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (path,)
+    return (path, found.st_size, found.st_mtime_ns)
