@@ -123,6 +123,10 @@ class Client:
         for piece in encode({"type": "cancel", **target}):
             self._send(piece)
 
+    def login(self, token: str, **callbacks: Any) -> Call:
+        """The first request to a worker that listens on a port; on no other."""
+        return self.request("login", {"token": token}, **callbacks)
+
     def hello(self, **callbacks: Any) -> Call:
         """Versions and processor of the worker; answers before torch is loaded."""
         return self.request("hello", **callbacks)

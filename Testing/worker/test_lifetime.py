@@ -14,6 +14,7 @@ from MSLFusionLib.transport import SubprocessTransport
 from MSLFusionLib.wire import Message, Parser
 from MSLFusionLib.worker.inbox import Inbox
 from MSLFusionLib.worker.serve import Worker
+from MSLFusionLib.worker.services import Services
 
 SLICES = 12
 
@@ -285,7 +286,7 @@ def test_a_fault_of_ours_is_told_traced_and_survived(monkeypatch, capsys):
                 inbox.put(later.pop(0)) if later else None
 
     inbox.put(Message({"type": "devices", "id": 1}))
-    Worker(inbox, take).run()
+    Worker(inbox, take, Services()).run()
     assert [(answer.id, answer.type) for answer in answers] == [(1, "error"), (2, "result"), (3, "result")]
     assert answers[0].header["reason"] == "fault"
     assert "division by zero" in answers[0].header["sentence"]

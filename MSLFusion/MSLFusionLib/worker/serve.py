@@ -22,9 +22,10 @@ from MSLFusionLib.worker.services import OutdatedSession, Services
 from MSLFusionLib.worker.streams import private_streams, write_all
 
 _PROGRESS_EVERY_S = 0.1
-_GRACE_S = 3.0
+GRACE_S = 3.0
 """How long the main thread may take to notice that the client is gone."""
-_CHUNK = 2**20
+CHUNK = 2**20
+"""Bytes read at a time."""
 
 _BESIDE_PREVIEWS = ("decode_volume", "sensor_images", "metrics")
 """Long requests between whose slices single ones are decoded: they leave the session as it is."""
@@ -36,44 +37,52 @@ def serve() -> None:
         signal.signal(number, signal.SIG_DFL)  # nothing is lost by ending at once
     inbox, finished = Inbox(), threading.Event()
     with private_streams() as (requests, answers):
-        threading.Thread(target=_read, args=(requests, inbox, finished), daemon=True).start()
+
+        def read() -> None:
+            read_requests(lambda: os.read(requests, CHUNK), inbox)
+            if not finished.wait(GRACE_S):
+                os._exit(1)  # never an orphan, not even in a long call into a library
+
+        threading.Thread(target=read, daemon=True).start()
         try:
-            Worker(inbox, lambda pieces: write_all(answers, pieces)).run()
+            Worker(inbox, lambda pieces: write_all(answers, pieces), Services()).run()
         finally:
             finished.set()
 
 
-def _read(requests: int, inbox: Inbox, finished: threading.Event) -> None:
-    """The reading thread: bytes into requests, until the client is gone."""
+def read_requests(receive: Callable[[], bytes], inbox: Inbox) -> bool:
+    """The reading thread: bytes from `receive` into requests, until none come. False when they were damaged."""
     parser, trouble = Parser(), None
-    while parser.broken is None:
-        try:
-            data = os.read(requests, _CHUNK)
-        except OSError:
-            data = b""
-        for message in parser.feed(data):
-            inbox.put(message)
-        if not data:
-            break
-    if parser.broken is not None:
-        trouble = f"The stream of requests is damaged: {parser.broken}"
-    inbox.end(trouble)
-    if not finished.wait(_GRACE_S):
-        os._exit(1)  # never an orphan, not even in a long call into a library
+    try:
+        while parser.broken is None and (data := receive()):
+            for message in parser.feed(data):
+                inbox.put(message)
+        trouble = parser.broken
+    except OSError:
+        pass  # the client is gone
+    except MemoryError:
+        trouble = "the memory is not enough for a message."
+    finally:
+        inbox.end(None if trouble is None else f"The stream of requests is damaged: {trouble}")
+    return trouble is None
 
 
 class Worker:
-    """Requests from an inbox, answers to `send`; all on the calling thread."""
+    """Requests of one client from an inbox, answers to `send`, which raises BrokenPipeError when nobody reads them.
 
-    def __init__(self, inbox: Inbox, send: Callable[[list[memoryview]], None]) -> None:
+    All on the calling thread. services: keep the model beyond this client; its session ends with it.
+    """
+
+    def __init__(self, inbox: Inbox, send: Callable[[list[memoryview]], None], services: Services) -> None:
         self._inbox = inbox
         self._send = send
-        self._services = Services()
+        self._services = services
+        self._shut_down = False
         self._running = ""
         self._in_preview = False
 
-    def run(self) -> None:
-        """Answer until the inbox ends; raises InputError when it ended by damage."""
+    def run(self) -> bool:
+        """Answer until the inbox ends; True when a shutdown ended it. Raises InputError when it ended by damage."""
         try:
             while self._next():
                 pass
@@ -85,6 +94,7 @@ class Worker:
             pass  # the client is gone: nobody is left to tell
         finally:
             self._services.close()
+        return self._shut_down
 
     def _next(self) -> bool:
         """Answer one request, whose volumes are given up before the next is waited for; False at the end."""
@@ -93,6 +103,7 @@ class Worker:
             return False
         self._answer_refused()
         if message.type == "shutdown":
+            self._shut_down = True
             self._reply(message.id, "result", {})
             return False
         if message.header:

@@ -52,6 +52,7 @@ class Services:
 
     def __init__(self) -> None:
         self._reconstructor: Reconstructor | None = None
+        self._model_file: Path | None = None
         self._open: _Open | None = None
         self._sessions = 0
         self._handlers: dict[str, Handler] = {
@@ -96,6 +97,7 @@ class Services:
             "cores": os.cpu_count(),
             "free_bytes": free_memory(),
             "pid": os.getpid(),
+            "model": None if self._model_file is None else str(self._model_file),
         }, {}
 
     def _devices(self, _message: Message, _job: Job, _part: SendPart) -> Answer:
@@ -119,7 +121,7 @@ class Services:
         loaded = load_checkpoint(path)
         reconstructor = Reconstructor(loaded, device, batch)
         self.close()
-        self._reconstructor = reconstructor
+        self._reconstructor, self._model_file = reconstructor, path
         return {
             "name": loaded.name,
             "path": str(path),
