@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from MSLFusionLib.client import Volume
-
 from MSLFusionPanel.parameters import Modalities, SensorSource
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ class Inputs:
     sensors: str | None
     modalities: tuple[str, ...]
     model: str
+    model_folder: str
     device: str
 
     @property
@@ -43,6 +43,7 @@ class Inputs:
             _file_state(self.sensors),
             self.modalities,
             self.model,
+            self.model_folder,
             self.device,
         )
 
@@ -50,11 +51,11 @@ class Inputs:
 def collect(parameters: "MSLFusionParameterNode") -> Inputs:
     """The inputs as chosen; whether they make sense is what the sections check."""
     sensors = parameters.sensors
-    model, device = parameters.model.name, parameters.model.device
+    model = (parameters.model.name, parameters.model.folder, parameters.model.device)
     if sensors.source is SensorSource.FILE:
-        return Inputs(None, None, None, sensors.file, sensors.modalities.names(), model, device)
+        return Inputs(None, None, None, sensors.file, sensors.modalities.names(), *model)
     ct, mr = parameters.data.ct, mr_on_grid(parameters)
-    return Inputs(ct, mr, plan(sensors), None, sensors.modalities.names(), model, device)
+    return Inputs(ct, mr, plan(sensors), None, sensors.modalities.names(), *model)
 
 
 def plan(sensors: "SensorParameters") -> dict[str, Any]:

@@ -5,7 +5,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from MSLFusionPanel.inputs import collect
 from MSLFusionPanel.parameters import MSLFusionParameterNode
 from MSLFusionPanel.process import Worker
-from MSLFusionPanel.session import OpenSession
+from MSLFusionPanel.session import OpenModel, OpenSession
 
 
 class MSLFusionLogic(ScriptedLoadableModuleLogic):
@@ -15,6 +15,7 @@ class MSLFusionLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self.worker = Worker()
         self.session: OpenSession | None = None
+        self.opened: OpenModel | None = None
 
     def getParameterNode(self) -> MSLFusionParameterNode:
         """The parameters of this scene."""

@@ -1,9 +1,31 @@
-"""The reconstruction that the worker holds latents of."""
+"""The model that the worker has open, and the reconstruction whose latents it holds."""
 
+from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from MSLFusionPanel.inputs import Inputs
+from slicer.i18n import tr as _
+
+from MSLFusionLib.errors import InputError, JobError
+from MSLFusionPanel.inputs import Inputs, volume_from_node
+from MSLFusionPanel.task import ask
+
+if TYPE_CHECKING:
+    from MSLFusionPanel.logic import MSLFusionLogic
+
+_LATENT_SHARE, _LEAST_MB, _MOST_MB = 0.3, 64.0, 4096.0
+"""Latents may take this share of the worker's free memory, within these limits."""
+
+
+@dataclass(frozen=True)
+class OpenModel:
+    """generation: of the worker process that has it open. wanted: the inputs' model, folder and device."""
+
+    generation: int
+    wanted: tuple[str, str, str]
+    name: str
+    device_name: str
+    card: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -18,6 +40,7 @@ class OpenSession:
     generation: int
     inputs: Inputs
     key: tuple[Any, ...]
+    model: OpenModel
     shape: tuple[int, int, int]
     slice_axis: int
     geometry: dict[str, Any]
@@ -26,3 +49,65 @@ class OpenSession:
     def fits(self, inputs: Inputs, generation: int) -> bool:
         """Whether it still is the session of these inputs, held by the present worker."""
         return self.generation == generation and self.key == inputs.key()
+
+    @property
+    def synthesised(self) -> str | None:
+        """The modality that no measurement was used for ("ct" or "mr"), None where both were."""
+        missing = {"ct", "mr"} - set(self.inputs.modalities)
+        return missing.pop() if missing else None
+
+
+def open_session(logic: "MSLFusionLogic", inputs: Inputs) -> Generator[Any, Any, OpenSession]:
+    """Steps of a task: the session of these inputs, the present one where it fits; `logic.session` is set.
+
+    Raises InputError and JobError with a sentence for the user; WorkerError from the worker.
+    """
+    hello = (yield ask("hello")).header
+    worker = logic.worker
+    if logic.session is not None and logic.session.fits(inputs, worker.generation):
+        return logic.session
+    model = yield from _open_model(logic, inputs, hello)
+    free_mb = float(hello.get("free_bytes") or 0) / 2**20
+    arguments: dict[str, Any] = {"modalities": inputs.modalities}
+    if inputs.sensors is not None:
+        arguments["sensors"] = inputs.sensors
+    else:
+        arguments["plan"] = inputs.plan
+        for name, node in (("ct", inputs.ct), ("mr", inputs.mr)):
+            if node is not None:
+                arguments[name] = volume_from_node(node)
+    key = inputs.key()
+    latent_mb = min(max(free_mb * _LATENT_SHARE, _LEAST_MB), _MOST_MB)
+    found = (yield ask("reconstruct", **arguments, latent_mb=latent_mb)).header
+    logic.session = OpenSession(
+        found["session"],
+        worker.generation,
+        inputs,
+        key,
+        model,
+        tuple(found["shape"]),
+        found["slice_axis"],
+        found["geometry"],
+        found["achieved"],
+    )
+    return logic.session
+
+
+def _open_model(logic: "MSLFusionLogic", inputs: Inputs, hello: dict[str, Any]) -> Generator[Any, Any, OpenModel]:
+    if not hello.get("torch"):
+        raise JobError(
+            _("PyTorch is not installed where the worker runs: install it with the PyTorch extension, then try again.")
+        )
+    wanted = (inputs.model, inputs.model_folder, inputs.device)
+    generation = logic.worker.generation
+    if logic.opened is not None and (logic.opened.generation, logic.opened.wanted) == (generation, wanted):
+        return logic.opened
+    folders = [inputs.model_folder] if inputs.model_folder else []
+    models = (yield ask("models", folders)).header["models"]
+    chosen = [one for one in models if inputs.model in (one["name"], one["path"])] if inputs.model else models
+    if not chosen:
+        raise InputError(_("There is no model called {name}: choose another one.").format(name=inputs.model or "-"))
+    logic.session = logic.opened = None  # opening a model ends the worker's session
+    found = (yield ask("open_model", chosen[0]["path"], inputs.device)).header
+    logic.opened = OpenModel(generation, wanted, found["name"], found["device_name"], found["card"])
+    return logic.opened

@@ -15,10 +15,16 @@ def run_folder(scene: Any, name: str, parameters: Mapping[str, Any]) -> int:
     """
     hierarchy = scene.GetSubjectHierarchyNode()
     item = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), hierarchy.GenerateUniqueItemName(name))
+    describe_run(scene, int(item), parameters)
+    return int(item)
+
+
+def describe_run(scene: Any, folder: int, parameters: Mapping[str, Any]) -> None:
+    """Write parameters on a run's folder, in place of those of the same names."""
+    hierarchy = scene.GetSubjectHierarchyNode()
     for key, value in parameters.items():
         text = value if isinstance(value, str) else json.dumps(value)
-        hierarchy.SetItemAttribute(item, f"{ATTRIBUTE_PREFIX}{key}", text)
-    return int(item)
+        hierarchy.SetItemAttribute(folder, f"{ATTRIBUTE_PREFIX}{key}", text)
 
 
 def move_into(scene: Any, folder: int, nodes: Iterable[Any]) -> None:

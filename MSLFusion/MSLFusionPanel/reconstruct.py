@@ -1,0 +1,234 @@
+"""Section 6: from Apply to hybrid volumes in the scene."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from MSLFusionLib.client import Assembler
+from MSLFusionLib.errors import JobError
+from MSLFusionPanel import install, layouts
+from MSLFusionPanel.inputs import Inputs, collect, mr_on_grid
+from MSLFusionPanel.lambdamap import lambda_steps
+from MSLFusionPanel.parameters import LambdaMode, SensorSource
+from MSLFusionPanel.run import Hybrid, Run, show_run, sweep_steps
+from MSLFusionPanel.section import Section
+from MSLFusionPanel.session import OpenSession, open_session
+from MSLFusionPanel.task import ask
+
+_METRIC_LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of one Apply, read before it starts. lam: None where a map is painted or a volume."""
+
+    inputs: Inputs
+    lam: float | None
+    sweep: tuple[float, ...]
+    metrics: tuple[float, ...]
+
+
+class ReconstructSection(Section):
+    """Apply, its progress and its results."""
+
+    def setup(self) -> None:
+        """Connect the widgets."""
+        self.on(self.ui.applyButton, "clicked()", self.apply)
+        self.on(self.ui.sideBySideButton, "clicked()", self.show_side_by_side)
+        self.on(self.ui.hybridLargeButton, "clicked()", self.show_hybrid)
+
+    def update(self) -> None:
+        """Whether Apply can be pressed, and why not."""
+        output = self.parameters.output
+        simulated = self.parameters.sensors.source is SensorSource.SIMULATE
+        self.ui.sweepCountSpinBox.enabled = output.sweep
+        self.ui.metricsCheckBox.enabled = simulated
+        self.message("hybridMessage", self._output_problem())
+        self.ui.hybridLargeButton.enabled = output.hybrid is not None
+        self.ui.sideBySideButton.enabled = any(self._side_by_side())
+        self._update_apply()
+
+    def apply(self) -> None:
+        """Apply, or Cancel while it runs."""
+        if self.panel.runs(self.ui.applyButton):
+            self.panel.cancel()
+            return
+        self.message("applyMessage")
+        problem = install.ready(self.panel.tell) if self.logic.worker.where == "local" else ""
+        if problem:
+            self.message("applyMessage", problem, "failure")
+            return
+        wanted = self.wanted()
+        self.panel.run(
+            self.ui.applyButton,
+            self.steps(wanted),
+            lambda run: self._show(run, wanted),
+            self._failed,
+            _("Reconstruction"),
+        )
+
+    def wanted(self) -> Wanted:
+        """What Apply would do now."""
+        parameters = self.parameters
+        output, lam = parameters.output, parameters.lam
+        count = output.sweepCount
+        sweep = tuple(i / (count - 1) for i in range(count)) if output.sweep else ()
+        measured = output.metrics and parameters.sensors.source is SensorSource.SIMULATE
+        value = lam.value if lam.mode is LambdaMode.NUMBER else None
+        lambdas = sorted({*(sweep or _METRIC_LAMBDAS)}) if measured else []
+        return Wanted(collect(parameters), value, sweep, tuple(lambdas))
+
+    def steps(self, wanted: Wanted) -> Generator[Any, Any, Run]:
+        """Steps of the task: everything but the metrics, which follow when the hybrid can be seen."""
+        session = yield from open_session(self.logic, wanted.inputs)
+        lam = wanted.lam
+        if lam is None:
+            lam = yield from lambda_steps(self.parameters, session)
+        hybrid = yield from self._decoded(session, lam)
+        sweep = None
+        if wanted.sweep:
+            volumes = []
+            for value in wanted.sweep:
+                volumes.append((value, (yield from self._decoded(session, value))))
+            sweep = yield from sweep_steps(session, volumes)
+        return Run(session, Hybrid(hybrid, wanted.lam), sweep)
+
+    def show_side_by_side(self) -> None:
+        """CT | MR | hybrid."""
+        layouts.side_by_side(*self._side_by_side())
+
+    def show_hybrid(self) -> None:
+        """The hybrid alone."""
+        if self.parameters.output.hybrid is not None:
+            layouts.hybrid_large(self.parameters.output.hybrid)
+
+    def show_progress(
+        self,
+        title: str | None = None,
+        stage: str | None = None,
+        done: int | None = None,
+        total: int | None = None,
+        seconds_left: float | None = None,
+    ) -> None:
+        """Progress of the long job; no title: it ended."""
+        bar = self.ui.progressBar
+        bar.setVisible(title is not None)
+        if title is None:
+            self.message("progressInfo")
+            return
+        sentence = _("{title}: starting.").format(title=title)
+        known = bool(total) and done is not None
+        bar.maximum = total if known else 0  # 0: busy
+        if known:
+            bar.value = done
+            words = _stage_words(str(stage))
+            sentence = _("{title}: {stage}, {done} of {total}").format(title=title, stage=words, done=done, total=total)
+            sentence += _(", {time} left.").format(time=_time(seconds_left)) if seconds_left is not None else "."
+        self.message("progressInfo", sentence, "info")
+
+    def _decoded(self, session: OpenSession, lam: Any) -> Generator[Any, Any, Any]:
+        volumes = Assembler(session.shape, session.slice_axis)
+        yield ask("decode_volume", lam, session=session.number, on_part=volumes.add)
+        if "hybrid" not in volumes.volumes:
+            raise JobError(_("Nothing but background was found in the volume: check the CT and the MR."))
+        return volumes.volumes["hybrid"]
+
+    def _show(self, run: Run, wanted: Wanted) -> None:
+        """Put the results into the scene, then measure them."""
+        if self.panel.parameters is None:
+            return
+        output = self.parameters.output
+        if output.hybrid is not None and not slicer.mrmlScene.IsNodePresent(output.hybrid):
+            output.hybrid = None
+        first = output.hybrid is None
+        output.hybrid = show_run(run, output.hybrid, self._folder_nodes())
+        if first:
+            self.show_side_by_side()
+        if wanted.metrics:
+            qt.QTimer.singleShot(0, lambda: self._measure(run, wanted.metrics))
+
+    def _measure(self, run: Run, lambdas: tuple[float, ...]) -> None:
+        if self.panel.task is not None or self.logic.session is not run.session:
+            return
+
+        def steps() -> Generator[Any, Any, Any]:
+            return (yield ask("metrics", lambdas, session=run.session.number)).header["rows"]
+
+        self.panel.run(
+            self.ui.applyButton,
+            steps(),
+            lambda rows: self.panel.results.show(run, rows),
+            self._failed,
+            _("Metrics"),
+        )
+
+    def _failed(self, sentence: str) -> None:
+        self.message("applyMessage", sentence, "failure")
+
+    def _folder_nodes(self) -> list[Any]:
+        """What belongs into the run's folder beside the results themselves."""
+        coregister = self.parameters.coregister
+        return [node for node in (coregister.aligned, coregister.transform) if node is not None]
+
+    def _side_by_side(self) -> tuple[Any, Any, Any]:
+        parameters = self.parameters
+        mr = mr_on_grid(parameters) or parameters.data.mr
+        return parameters.data.ct, mr, parameters.output.hybrid
+
+    def _output_problem(self) -> str:
+        parameters = self.parameters
+        hybrid = parameters.output.hybrid
+        taken = {
+            _("CT"): parameters.data.ct,
+            _("MR"): parameters.data.mr,
+            _("resampled MR"): parameters.coregister.aligned,
+            _("lambda volume"): parameters.lam.volume if parameters.lam.mode is LambdaMode.VOLUME else None,
+        }
+        for name, node in taken.items():
+            if hybrid is not None and hybrid is node:
+                return _("The hybrid would replace the {name}: choose another volume or a new one.").format(name=name)
+        return ""
+
+    def _update_apply(self) -> None:
+        button = self.ui.applyButton
+        if self.panel.runs(button):
+            button.text, button.enabled = _("Cancel"), True
+            button.toolTip = _("Stop; the scene stays as it was.")
+            return
+        button.text = _("Apply")
+        errors = self.panel.messages.errors()
+        reason = _("Another job is running: wait for it or cancel it.") if self.panel.task is not None else ""
+        reason = reason or (errors[0] if errors else "")
+        button.enabled = not reason
+        button.toolTip = reason or _("Reconstruct with the settings above.")
+        if reason:
+            self.message("applyMessage", _("Not ready: {reason}").format(reason=reason), "info")
+        elif self.panel.messages.kind("applyMessage") == "info":
+            self.message("applyMessage")
+
+
+def _stage_words(stage: str) -> str:
+    """A stage of the library's jobs in words for people."""
+    words = {
+        "prepare": _("Preparing"),
+        "measure": _("Measuring"),
+        "reconstruct": _("Encoding slices"),
+        "decode": _("Decoding slices"),
+        "compare": _("Comparing"),
+        "sensor images": _("Sensor images"),
+        "ground truth": _("Fetching what was measured"),
+        "generate head": _("Slices of the head"),
+        "find start": _("Looking for a start"),
+    }
+    return words.get(stage, stage.capitalize())
+
+
+def _time(seconds: float) -> str:
+    """A duration as people say it."""
+    if seconds < 90:
+        return _("{n} s").format(n=max(1, round(seconds)))
+    return _("{n} min").format(n=round(seconds / 60))
