@@ -24,6 +24,25 @@ CANCELLED, SUPERSEDED, LOST = "cancelled", "superseded", "worker lost"
 
 
 @dataclass(frozen=True, eq=False)
+class Grid:
+    """Where a volume lies, without its voxels: size x, y, z, spacing in mm, origin in mm LPS, cosines row by row."""
+
+    size: Sequence[int]
+    spacing: Sequence[float] = (1.0, 1.0, 1.0)
+    origin: Sequence[float] = (0.0, 0.0, 0.0)
+    direction: Sequence[float] = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+
+    def geometry(self) -> dict[str, Any]:
+        """What the header says about it."""
+        return {
+            "size": [int(n) for n in self.size],
+            "spacing_mm": [float(v) for v in self.spacing],
+            "origin_mm": [float(v) for v in self.origin],
+            "direction": [float(v) for v in self.direction],
+        }
+
+
+@dataclass(frozen=True, eq=False)
 class Volume:
     """A volume as it goes over the wire: array (z, y, x), spacing in mm, origin in mm LPS, cosines row by row."""
 
@@ -34,12 +53,7 @@ class Volume:
 
     def geometry(self) -> dict[str, Any]:
         """What the header says about it."""
-        return {
-            "size": list(self.array.shape[::-1]),
-            "spacing_mm": [float(v) for v in self.spacing],
-            "origin_mm": [float(v) for v in self.origin],
-            "direction": [float(v) for v in self.direction],
-        }
+        return Grid(self.array.shape[::-1], self.spacing, self.origin, self.direction).geometry()
 
 
 @dataclass(frozen=True)
@@ -156,6 +170,30 @@ class Client:
         """Align an MR with a CT."""
         parameters = {"method": method, "preset": preset, "start": start, "seed": seed}
         return self._with_volumes("register", parameters, {"fixed": fixed, "moving": moving}, callbacks)
+
+    def resample(
+        self,
+        fixed: Grid | Volume,
+        moving: Volume,
+        matrix: np.ndarray | Sequence[Sequence[float]] | None = None,
+        fill: float | None = None,
+        **callbacks: Any,
+    ) -> Call:
+        """Bring a volume onto the grid of another, of which only the grid is sent.
+
+        matrix: 4 x 4, fixed points to moving points in LPS (default: they lie right already). fill: the value outside
+        of the moving volume, by default its smallest.
+        """
+        parameters = {
+            "volumes": {"fixed": fixed.geometry(), "moving": moving.geometry()},
+            "matrix": None if matrix is None else np.asarray(matrix, float).ravel().tolist(),
+            "fill": fill,
+        }
+        return self.request("resample", parameters, {"moving": moving.array}, **callbacks)
+
+    def describe_sensors(self, path: str, **callbacks: Any) -> Call:
+        """What a sensors file holds, without its data."""
+        return self.request("describe_sensors", {"path": path}, **callbacks)
 
     def reconstruct(
         self,

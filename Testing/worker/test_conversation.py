@@ -1,19 +1,26 @@
 """A whole conversation with a worker in a process of its own."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 from talk import COMMAND, ENVIRONMENT, PLAN, TIMEOUT, head
 
-from MSLFusionLib.client import Assembler, Volume
+from MSLFusionLib.client import Assembler, Grid, Volume
 from MSLFusionLib.errors import InputError, JobError
 from MSLFusionLib.io.checkpoints import load_checkpoint
 from MSLFusionLib.io.sensors import SensorHeader, SensorWriter
+from MSLFusionLib.progress import NO_JOB
 from MSLFusionLib.recon.geometry import VolumeGeometry
 from MSLFusionLib.recon.reconstructor import Reconstructor
 from MSLFusionLib.recon.simulate import SamplingPlan
 from MSLFusionLib.recon.sources import VolumeSource
 from MSLFusionLib.transport import SubprocessTransport
+from MSLFusionLib.wire import Message
+from MSLFusionLib.worker.machine import devices
+from MSLFusionLib.worker.services import Services
 
 ROUNDING = 2e-5
 
@@ -46,21 +53,52 @@ def test_hello_and_devices_and_models(worker, model_file):
     assert header["protocol"] == 1
     assert {"mslfusion", "python", "torch"} <= set(header["versions"])
     assert header["pid"] == worker.process.pid
-    devices = worker.wait(worker.client.devices(), TIMEOUT).header["devices"]
-    assert devices[0]["name"] == "cpu"
-    assert devices[0]["free_bytes"] > 0
+    cpu = worker.wait(worker.client.devices(), TIMEOUT).header["devices"][0]
+    assert cpu["name"] == "cpu"
+    assert cpu["total_bytes"] > cpu["free_bytes"] > 0
+    assert "core" in cpu["label"]
     models = worker.wait(worker.client.models([str(model_file.parent)]), TIMEOUT).header["models"]
     (tiny,) = [model for model in models if model["name"] == "tiny"]
     assert tiny["path"] == str(model_file)
     assert tiny["card"]["grid"] == {"size": [64, 64], "pixel_mm": 4.0}
 
 
-def test_hello_needs_no_torch_and_a_missing_one_is_told(tmp_path, model_file):
+def test_a_gpu_without_free_memory_is_listed_all_the_same(monkeypatch):
+    def full(index):
+        if index:
+            raise RuntimeError("CUDA error: out of memory")
+        return 3, 4
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.get_device_name", "GPU {}".format)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda index: SimpleNamespace(total_memory=8))
+    monkeypatch.setattr("torch.cuda.mem_get_info", full)
+    assert devices()[1:] == [
+        {"name": "cuda:0", "label": "GPU 0", "free_bytes": 3, "total_bytes": 4},
+        {"name": "cuda:1", "label": "GPU 1", "free_bytes": None, "total_bytes": 8},
+    ]
+
+
+@pytest.fixture(scope="module")
+def sensors_file(reconstructor, tmp_path_factory) -> Path:
+    """What scanners measure of the head, in a file."""
+    ct, mr = head()
+    path = tmp_path_factory.mktemp("sensors") / "s.h5"
+    source = VolumeSource(image(ct), image(mr), SamplingPlan.from_dict(PLAN), reconstructor.options())
+    with SensorWriter(path, SensorHeader(**source.header())) as writer:
+        batch = source.measure(source.occupied, reconstructor.device)
+        writer.write(source.occupied, batch.sinogram[:, 0].numpy(), batch.kspace.numpy())
+    return path
+
+
+def test_hello_needs_no_torch_and_a_missing_one_is_told(tmp_path, model_file, sensors_file):
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('No module named torch', name='torch')")
     path = f"{tmp_path}:{ENVIRONMENT['PYTHONPATH']}"
     with SubprocessTransport(COMMAND, {**ENVIRONMENT, "PYTHONPATH": path}) as transport:
         assert transport.wait(transport.client.hello(), TIMEOUT).header["cores"] >= 1
         assert transport.wait(transport.client.models(), TIMEOUT).type == "result"
+        assert transport.wait(transport.client.describe_sensors(str(sensors_file)), TIMEOUT).type == "result"
         with pytest.raises(JobError, match="torch is not installed"):
             transport.wait(transport.client.open_model(str(model_file)), TIMEOUT)
 
@@ -111,15 +149,33 @@ def test_sensor_images_and_metrics(worker, session, reconstructor):
     assert rows[1]["psnr_mr"] > rows[0]["psnr_mr"]
 
 
-def test_a_sensors_file_gives_what_its_volumes_give(worker, reconstructor, tmp_path):
+def test_a_sensors_file_is_described(worker, sensors_file):
+    found = worker.wait(worker.client.describe_sensors(str(sensors_file)), TIMEOUT).header
     ct, mr = head()
-    source = VolumeSource(image(ct), image(mr), SamplingPlan.from_dict(PLAN), reconstructor.options())
-    with SensorWriter(tmp_path / "s.h5", SensorHeader(**source.header())) as writer:
-        batch = source.measure(source.occupied, reconstructor.device)
-        writer.write(source.occupied, batch.sinogram[:, 0].numpy(), batch.kspace.numpy())
+    achieved = worker.wait(worker.client.reconstruct(ct, mr, PLAN), TIMEOUT).header["achieved"]
+    assert found["modalities"] == ["ct", "mr"]
+    assert found["achieved"]["ct"].items() <= achieved["ct"].items()
+    assert found["achieved"]["mr"] == achieved["mr"] | {"coils": 1}
+    assert found["geometry"] == ct.geometry()
+    assert (found["slices"], found["occupied"], found["slice_axis"], found["pixel_mm"]) == (4, 4, 0, 4.0)
+    assert found["plan"]["views"] == 32
+
+
+def test_describing_a_sensors_file_reads_no_data(sensors_file, monkeypatch):
+    def reads(*_):
+        raise AssertionError("data were read")
+
+    monkeypatch.setattr("h5py.Dataset.__getitem__", reads)
+    request = Message({"type": "describe_sensors", "id": 1, "path": str(sensors_file)})
+    header, arrays = Services().handler("describe_sensors")(request, NO_JOB, reads)
+    assert (header["slices"], arrays) == (4, {})
+
+
+def test_a_sensors_file_gives_what_its_volumes_give(worker, sensors_file):
+    ct, mr = head()
     worker.wait(worker.client.reconstruct(ct, mr, PLAN), TIMEOUT)
     expected = worker.wait(worker.client.decode_slice(1, 0.6), TIMEOUT).arrays["plane"]
-    call = worker.client.reconstruct(sensors=str(tmp_path / "s.h5"), latent_mb=0)
+    call = worker.client.reconstruct(sensors=str(sensors_file), latent_mb=0)
     assert worker.wait(call, TIMEOUT).header["latents"]["slices"] == 1
     for index in (1, 0, 1):
         plane = worker.wait(worker.client.decode_slice(index, 0.6), TIMEOUT).arrays["plane"]
@@ -143,6 +199,45 @@ def test_registration_brings_the_mr_back(worker):
     assert "prepare" in stages
 
 
+def test_an_mr_that_lies_right_is_brought_onto_the_cts_grid(worker):
+    ct, mr = head()
+    shifted = Volume(mr.array, mr.spacing, tuple(np.add(mr.origin, (8.0, -4.0, 5.0))), mr.direction)
+    move = np.eye(4)
+    move[:3, 3] = 8.0, -4.0, 5.0
+    same = worker.wait(worker.client.resample(ct, shifted, move), TIMEOUT).arrays["moved"]
+    assert np.array_equal(same, mr.array)
+    grid = Grid(ct.array.shape[::-1], ct.spacing, ct.origin, ct.direction)
+    moved = worker.wait(worker.client.resample(grid, shifted), TIMEOUT).arrays["moved"]
+    assert moved.dtype == np.float32
+    assert np.array_equal(moved[1:, :-1, 2:], mr.array[:-1, 1:, :-2])
+    assert (moved[0] == mr.array.min()).all()
+    filled = worker.wait(worker.client.resample(grid, shifted, fill=-7.0), TIMEOUT).arrays["moved"]
+    assert (filled[0] == -7).all()
+    with pytest.raises(InputError, match="too large"):
+        worker.wait(worker.client.resample(grid, shifted, fill=1e40), TIMEOUT)
+    finer = Grid((80, 22, 3), (2.0, 8.0, 5.0), ct.origin)
+    half = worker.wait(worker.client.resample(finer, mr), TIMEOUT).arrays["moved"]
+    assert np.array_equal(half[:, :, :78:2], mr.array[:3, ::2, :39])
+
+
+@pytest.mark.parametrize(
+    ("matrix", "fixed", "sentence"),
+    [
+        (np.eye(3), {}, "4 x 4 numbers"),
+        (np.diag([1.0, 1.0, 0.0, 1.0]), {}, "cannot be turned back"),
+        (np.diag([1.0, 1.0, 1.0, 2.0]), {}, "last row 0 0 0 1"),
+        (None, {"origin": (9999.0, 0.0, 0.0)}, "no point in common"),
+        (None, {"size": (9999999, 99999, 9)}, "not possible"),
+        (None, {"direction": (0.0,) * 9}, "three dimensions"),
+    ],
+)
+def test_impossible_places_are_refused(worker, matrix, fixed, sentence):
+    _, mr = head()
+    grid = {"size": (40, 44, 4), "spacing": mr.spacing, "origin": mr.origin}
+    with pytest.raises(InputError, match=sentence):
+        worker.wait(worker.client.resample(Grid(**(grid | fixed)), mr, matrix), TIMEOUT)
+
+
 @pytest.mark.parametrize(
     ("request_type", "parameters", "sentence"),
     [
@@ -152,6 +247,9 @@ def test_registration_brings_the_mr_back(worker):
         ("open_model", {"model": "nobody-made-this"}, "no model"),
         ("open_model", {"model": "/nowhere/m.safetensors"}, "does not exist"),
         ("register", {}, "send both volumes"),
+        ("resample", {}, "send the volume 'moving'"),
+        ("describe_sensors", {}, "needs a text 'path'"),
+        ("describe_sensors", {"path": "/nowhere.h5"}, "does not exist"),
         ("reconstruct", {}, "Give a CT volume"),
         ("reconstruct", {"plan": {"views": 0}}, "number of views"),
         ("reconstruct", {"plan": {"colour": 1}}, "sampling plan is damaged"),

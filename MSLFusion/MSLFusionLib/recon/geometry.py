@@ -40,7 +40,13 @@ class VolumeGeometry:
 
     def image(self, array: np.ndarray) -> sitk.Image:
         """The array (z, y, x) as an image on this grid."""
-        image = sitk.GetImageFromArray(array)
+        return self._placed(sitk.GetImageFromArray(array))
+
+    def grid_only(self) -> sitk.Image:
+        """An image on this grid whose voxels say nothing, with a byte for each."""
+        return self._placed(sitk.Image(self.size, sitk.sitkUInt8))
+
+    def _placed(self, image: sitk.Image) -> sitk.Image:
         image.SetSpacing(self.spacing)
         image.SetOrigin(self.origin)
         image.SetDirection(self.direction)

@@ -8,12 +8,15 @@ from typing import Protocol
 import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
+from scipy.spatial import KDTree
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.recon.geometry import VolumeGeometry
 
 FEATHER_TAG = "MSLFusion.Feather"
 _ROUNDING = 1e-5
+_UNEVEN = np.array([1.0, 1.0 + 1e-6, 1.0 + 2.3e-6])
+"""Decides which of two voxels equally far away counts as the nearest, so that parts of a map fit together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,15 +103,23 @@ def lambda_map_from_segments(
     background_lambda: float,
     reference: VolumeGeometry,
     label: str = "painted",
+    within: tuple[slice, slice, slice] | None = None,
 ) -> LambdaSpec:
     """A lambda map painted from segments over a background, later segments over earlier ones.
 
     Across the edge of a segment lambda changes linearly with the signed Euclidean distance in mm over a band of
     width `feather_mm` centred on the edge. Masks on another grid are resampled by nearest neighbour; what they do
-    not cover is not painted. Raises InputError for lambda outside [0, 1], a negative feather, a mask of another
-    shape, and a segment with no voxel on the reference grid.
+    not cover is not painted. within: make only this part (z, y, x) of the map; it is that part of the whole map,
+    however far `reference` goes beyond it, as long as that is `feather_reach` or more. Raises InputError for lambda
+    outside [0, 1], a negative feather, a mask of another shape, and a segment with no voxel on the reference grid.
     """
-    lam = np.full(reference.shape, check_lambda(background_lambda, "The background's lambda"), np.float32)
+    whole = tuple(slice(0, n) for n in reference.shape)
+    wanted = whole if within is None else within
+    lam = np.full(
+        [part.stop - part.start for part in wanted],
+        check_lambda(background_lambda, "The background's lambda"),
+        np.float32,
+    )
     for segment in segments:
         value = check_lambda(segment.lam, f"The lambda of segment '{segment.name}'")
         if not (math.isfinite(segment.feather_mm) and segment.feather_mm >= 0):
@@ -117,10 +128,18 @@ def lambda_map_from_segments(
         box = _padded_box(mask, segment.feather_mm / 2, reference)
         if box is None:
             raise InputError(f"Segment '{segment.name}' is empty on the CT's grid: paint inside the CT volume.")
-        part = lam[box]
-        share = _feathered(mask[box], segment.feather_mm, reference.spacing[::-1])
+        common = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(box, wanted, strict=True)]
+        if any(part.start >= part.stop for part in common):
+            continue
+        part = lam[_moved(common, wanted)]
+        share = _feathered(mask[box], segment.feather_mm, reference.spacing[::-1], _moved(common, box))
         part += share * (np.float32(value) - part)
     return LambdaSpec(label, None, lam)
+
+
+def feather_reach(feather_mm: float, mm: float) -> int:
+    """How many voxels of `mm` beyond a part of a map the painted masks matter for that part."""
+    return math.ceil(feather_mm / 2 / mm) + 2
 
 
 def segment_feather(segment: PaintedSegment, default_mm: float = 0.0) -> float:
@@ -229,29 +248,66 @@ def _padded_box(mask: np.ndarray, margin_mm: float, reference: VolumeGeometry) -
         if not len(hit):
             return None
         margin = math.ceil(margin_mm / mm) + 1
-        box.append(slice(max(0, int(hit[0]) - margin), int(hit[-1]) + 1 + margin))
+        box.append(slice(max(0, int(hit[0]) - margin), min(mask.shape[axis], int(hit[-1]) + 1 + margin)))
     return tuple(box)
 
 
-def _feathered(mask: np.ndarray, feather_mm: float, spacing: Sequence[float]) -> np.ndarray:
-    """Share of a segment in [0, 1], float32, from the signed distance in mm to its edge (positive inside)."""
-    if feather_mm == 0:
-        return mask.astype(np.float32)
-    if mask.all():
-        return np.ones(mask.shape, np.float32)
-    signed = _distance(mask, spacing) - _distance(~mask, spacing)
-    return np.clip(0.5 + signed / np.float32(feather_mm), 0.0, 1.0)
+def _moved(part: Sequence[slice], origin: Sequence[slice]) -> tuple[slice, ...]:
+    """`part` counted from where `origin` starts."""
+    return tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(part, origin, strict=True))
 
 
-def _distance(mask: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
-    """Distance in mm from each voxel of the mask to its edge, zero elsewhere.
+def _feathered(mask: np.ndarray, feather_mm: float, spacing: Sequence[float], part: tuple[slice, ...]) -> np.ndarray:
+    """Share of a segment in [0, 1], float32, in a part of its mask, from the signed distance in mm to its edge.
 
-    The edge lies half-way to the nearest voxel outside: that voxel's half extent towards it is taken off.
+    The edge lies half-way between a voxel and the nearest one on the other side of it: half of that one's extent
+    towards the voxel is taken off their distance. Only voxels near the edge are looked at, which makes one slice of a
+    large segment several times faster than a distance transform of all the slices around it.
     """
-    distance, nearest = ndimage.distance_transform_edt(mask, sampling=spacing, return_indices=True)
-    half = np.zeros(mask.shape, np.float32)
+    share = mask[part].astype(np.float32)
+    edge = _edge(mask)
+    if feather_mm == 0 or not edge.any():
+        return share
+    near = edge.view(np.uint8)
     for axis, mm in enumerate(spacing):
-        index = np.arange(mask.shape[axis]).reshape([-1 if a == axis else 1 for a in range(3)])
-        half += ((nearest[axis] - index) * np.float32(mm)) ** 2 * np.float32(mm)
-    half = np.divide(half, distance**2, out=np.zeros_like(half), where=distance > 0) / 2
-    return (distance - half).astype(np.float32)
+        reach = math.ceil((feather_mm + max(spacing)) / 2 / mm)
+        near = ndimage.maximum_filter1d(near, 2 * reach + 1, axis=axis, mode="constant")
+    near = near[part].view(bool)
+    start = np.array([one.start for one in part])
+    for inside in (False, True):
+        across = np.argwhere(edge & (mask != inside))
+        tree = KDTree(across * (np.array(spacing) * _UNEVEN))
+        for plane in range(len(share)):
+            found = np.argwhere(near[plane] & (mask[part][plane] == inside))
+            index = np.insert(found, 0, plane, axis=1) + start
+            distance = _to_edge(index, across, tree, spacing, (feather_mm + max(spacing)) / 2)
+            signed = distance if inside else -distance
+            share[plane, found[:, 0], found[:, 1]] = np.clip(0.5 + signed / feather_mm, 0.0, 1.0)
+    return share
+
+
+def _edge(mask: np.ndarray) -> np.ndarray:
+    """The voxels with a neighbour on the other side of the edge of the mask."""
+    edge = np.zeros(mask.shape, bool)
+    for axis in range(mask.ndim):
+        ahead, behind = [slice(None)] * mask.ndim, [slice(None)] * mask.ndim
+        ahead[axis], behind[axis] = slice(1, None), slice(None, -1)
+        differs = mask[tuple(ahead)] != mask[tuple(behind)]
+        edge[tuple(ahead)] |= differs
+        edge[tuple(behind)] |= differs
+    return edge
+
+
+def _to_edge(
+    index: np.ndarray, across: np.ndarray, tree: KDTree, spacing: Sequence[float], reach_mm: float
+) -> np.ndarray:
+    """Distance in mm to the edge from the voxels `index` (n, 3); infinite beyond the reach.
+
+    tree: of the voxels `across` (m, 3) on the other side.
+    """
+    distance, nearest = tree.query(index * (np.array(spacing) * _UNEVEN), distance_upper_bound=reach_mm * 1.001)
+    found = np.isfinite(distance)
+    squares = ((across[nearest[found]] - index[found]) * np.array(spacing)) ** 2
+    square = squares.sum(axis=1)
+    distance[found] = np.sqrt(square) - squares @ np.array(spacing) / square / 2
+    return distance

@@ -21,6 +21,7 @@ from MSLFusionLib.physics.masks import KINDS, cartesian_mask
 from MSLFusionLib.physics.mr import CartesianMR
 from MSLFusionLib.physics.noise import gaussian_kspace, poisson_sinogram
 from MSLFusionLib.physics.units import MU_MAX
+from MSLFusionLib.recon.describe import ct_sampling, mr_sampling
 
 _SCANS = ("full", "short")
 _CT, _MR = 0, 1
@@ -144,29 +145,12 @@ class Scanners:
         return fbp, zero_filled
 
     def achieved(self) -> dict[str, Any]:
-        """What is really measured, for run records: views, scan, backend; columns, rate, acceleration, mask.
-
-        `asked` is the acceleration that the mask was made for, which whole columns only come near.
-        """
+        """What is really measured, for run records and model cards (see recon.describe)."""
         result: dict[str, Any] = {}
         if self.ct is not None:
-            geometry = self.ct.geometry
-            result["ct"] = {
-                "views": geometry.views,
-                "scan": geometry.scan,
-                "bins": geometry.bins,
-                "backend": self.ct.name,
-            }
+            result["ct"] = {**ct_sampling(self.ct.geometry), "backend": self.ct.name}
         if self.mr is not None:
-            mask = self.mr.mask
-            result["mr"] = {
-                "columns": mask.kept,
-                "of": mask.width,
-                "rate": mask.achieved_rate,
-                "acceleration": mask.achieved_acceleration,
-                "asked": mask.acceleration,
-                "mask": mask.kind,
-            }
+            result["mr"] = mr_sampling(self.mr.mask)
         return result
 
 

@@ -11,12 +11,11 @@ from torch import Tensor
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.physics.ct import ct_operator
-from MSLFusionLib.physics.geometry import FanBeamGeometry
-from MSLFusionLib.physics.masks import SamplingMask
 from MSLFusionLib.physics.mr import CartesianMR
 from MSLFusionLib.physics.units import hu_to_network
 from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionLib.recon.body import HounsfieldScale, body_mask, hounsfield_scale
+from MSLFusionLib.recon.describe import checked_parts
 from MSLFusionLib.recon.geometry import VolumeGeometry
 from MSLFusionLib.recon.grid import NetworkGrid, slice_axis_of
 from MSLFusionLib.recon.scaling import IntensityScale, mr_scale
@@ -188,19 +187,9 @@ class FileSource:
     def __init__(self, data: SensorData, device: str = "cpu", official_fbp: bool = False) -> None:
         header = data.header
         self._data = data
-        self.grid = NetworkGrid.from_dict(header.grid)
-        ct = mr = None
-        if header.geometry is not None:
-            geometry = FanBeamGeometry.from_dict(header.geometry)
-            same_pixel = abs(geometry.pixel_mm / self.grid.pixel_mm - 1) < 1e-6
-            if geometry.image_shape != self.grid.size or not same_pixel:
-                raise InputError("The CT geometry of the sensors file does not fit its image grid.")
-            ct = ct_operator(geometry, device=device)
-        if header.mask is not None:
-            mask = SamplingMask.from_dict(header.mask)
-            if mask.width != self.grid.size[1]:
-                raise InputError("The k-space mask of the sensors file does not fit its image grid.")
-            mr = CartesianMR(mask, convention=header.convention)
+        self.grid, geometry, mask = checked_parts(header)
+        ct = None if geometry is None else ct_operator(geometry, device=device)
+        mr = None if mask is None else CartesianMR(mask, convention=header.convention)
         self.scanners = Scanners(ct, mr, None, official_fbp)
         self.mr_scale = None if header.mr_scale is None else IntensityScale.from_dict(header.mr_scale)
         occupied = range(self.grid.slices) if header.occupied is None else header.occupied

@@ -11,6 +11,8 @@ from MSLFusionLib.wire import Message
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
+    from MSLFusionLib.recon.geometry import VolumeGeometry
+
 
 def text(message: Message, key: str, default: str | None = None) -> str:
     """A text; raises InputError when it is missing without a default, or no text."""
@@ -65,20 +67,46 @@ def lam(message: Message) -> "float | np.ndarray":
     return message.arrays["lambda"] if "lambda" in message.arrays else number(message, "lambda")
 
 
+def transform(message: Message, key: str) -> "sitk.Transform":
+    """A matrix of 16 numbers, 4 x 4 row by row, for points in mm; the identity when it is missing.
+
+    Raises InputError for other numbers, and for a matrix that moves points out of space or into a plane.
+    """
+    import SimpleITK as sitk
+
+    found = sitk.AffineTransform(3)
+    if key not in message.header:
+        return found
+    values = numbers(message, key)
+    if len(values) != 16 or values[12:] != [0.0, 0.0, 0.0, 1.0]:
+        raise InputError(f"'{key}' of the request '{message.type}' must have 4 x 4 numbers, the last row 0 0 0 1.")
+    matrix = np.array(values).reshape(4, 4)
+    if abs(np.linalg.det(matrix[:3, :3])) < 1e-6:
+        raise InputError(f"'{key}' of the request '{message.type}' cannot be turned back.")
+    found.SetMatrix(matrix[:3, :3].ravel().tolist())
+    found.SetTranslation(matrix[:3, 3].tolist())
+    return found
+
+
+def grid(message: Message, name: str) -> "VolumeGeometry":
+    """Where the volume `name` lies: its entry in "volumes"."""
+    from MSLFusionLib.recon.geometry import VolumeGeometry
+
+    described = table(message, "volumes").get(name)
+    if not isinstance(described, dict):
+        raise InputError(f"The request '{message.type}' does not tell where the volume '{name}' lies.")
+    return VolumeGeometry.from_dict(described)
+
+
 def volume(message: Message, name: str) -> "sitk.Image | None":
     """The volume `name`, float32: an array with its entry in "volumes"; None when it is missing.
 
     Raises InputError when array and geometry do not agree or values are not numbers.
     """
-    from MSLFusionLib.recon.geometry import VolumeGeometry
-
     array = message.arrays.get(name)
     if array is None:
         return None
-    described = table(message, "volumes").get(name)
-    if not isinstance(described, dict):
-        raise InputError(f"The request '{message.type}' does not tell where the volume '{name}' lies.")
-    geometry = VolumeGeometry.from_dict(described)
+    geometry = grid(message, name)
     if array.shape != geometry.shape:
         raise InputError(f"The volume '{name}' has the shape {array.shape}, its geometry says {geometry.shape}.")
     values = array.astype(np.float32, copy=False)

@@ -32,6 +32,9 @@ SendPart = Callable[[Mapping[str, Any], Mapping[str, np.ndarray]], None]
 Handler = Callable[[Message, Job, SendPart], Answer]
 
 
+_LARGEST = 1e30
+
+
 class OutdatedSession(MSLFusionError):
     """The request was meant for a session that another one has replaced."""
 
@@ -60,7 +63,9 @@ class Services:
             "devices": self._devices,
             "models": self._models,
             "open_model": self._open_model,
+            "describe_sensors": self._describe_sensors,
             "register": self._register,
+            "resample": self._resample,
             "reconstruct": self._reconstruct,
             "decode_slice": self._decode_slice,
             "decode_volume": self._decode_volume,
@@ -149,6 +154,32 @@ class Services:
         )
         moved = resample(moving, fixed, found.transform)
         return {"registration": found.to_dict()}, {"moved": sitk.GetArrayFromImage(moved)}
+
+    def _resample(self, message: Message, job: Job, _part: SendPart) -> Answer:
+        import SimpleITK as sitk
+
+        from MSLFusionLib.registration import grids_overlap, resample
+
+        moving = fields.volume(message, "moving")
+        if moving is None:
+            raise InputError("To resample, send the volume 'moving' and the geometry of 'fixed'.")
+        fixed, transform = fields.grid(message, "fixed").grid_only(), fields.transform(message, "matrix")
+        fill = fields.number(message, "fill") if "fill" in message.header else None
+        if fill is not None and abs(fill) > _LARGEST:
+            raise InputError(f"The value {fill:g} is too large to fill a volume with.")
+        if not grids_overlap(fixed, moving, transform):
+            raise InputError("The two volumes have no point in common where they lie now: register them first.")
+        job.step("resample", 0, 1)
+        moved = resample(moving, fixed, transform, fill, must_overlap=False)
+        job.step("resample", 1, 1)
+        return {}, {"moved": sitk.GetArrayFromImage(moved)}
+
+    def _describe_sensors(self, message: Message, _job: Job, _part: SendPart) -> Answer:
+        from MSLFusionLib.io.sensors import SensorReader
+        from MSLFusionLib.recon.describe import described
+
+        with SensorReader(fields.text(message, "path")) as reader:
+            return described(reader.header), {}
 
     def _reconstruct(self, message: Message, job: Job, _part: SendPart) -> Answer:
         from MSLFusionLib.recon.latents import DEFAULT_CAP
