@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.recon.geometry import VolumeGeometry
 from MSLFusionLib.recon.lambdas import (
     LambdaSegment,
     check_lambda,
+    feather_reach,
     lambda_map_from_segments,
     lambda_segments,
     lambda_volume,
@@ -143,6 +145,49 @@ def test_segment_of_the_whole_volume_has_no_edge():
     assert np.all(
         lambda_map_from_segments([LambdaSegment(everything, 0.7, 5.0)], 0.0, REFERENCE).volume == np.float32(0.7)
     )
+
+
+def test_feather_is_that_of_the_distance_transform():
+    """Ragged regions, unequal voxels: the definition, with a distance transform of everything."""
+    mask = np.random.default_rng(0).random(REFERENCE.shape) < 0.03
+    mask = ndimage.binary_dilation(mask, iterations=2)
+    # Of several voxels equally near, either may count: here there are none in different directions.
+    grid = VolumeGeometry(REFERENCE.size, (1.03, 1.71, 2.57), REFERENCE.origin, REFERENCE.direction)
+    spacing = np.array(grid.spacing[::-1])
+
+    def to_edge(inside):
+        distance, nearest = ndimage.distance_transform_edt(inside, sampling=spacing, return_indices=True)
+        squares = ((nearest - np.indices(inside.shape)) * spacing[:, None, None, None]) ** 2
+        half = np.einsum("a...,a->...", squares, spacing) / np.where(inside, distance, 1) ** 2 / 2
+        return distance - half
+
+    expected = np.clip(0.5 + (to_edge(mask) - to_edge(~mask)) / 7.0, 0, 1)
+    lam = lambda_map_from_segments([LambdaSegment(mask, 1.0, 7.0)], 0.0, grid).volume
+    assert ((expected > 0) & (expected < 1)).mean() > 0.3
+    assert lam == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("feather_mm", [0.0, 1.0, 5.0, 9.0])
+def test_parts_of_a_map_are_those_of_the_whole(axis, feather_mm):
+    """Slab by slab, each seeing no more of the masks than `feather_reach` says."""
+    random = np.random.default_rng(1)
+    masks = [ndimage.binary_dilation(random.random(REFERENCE.shape) < 0.004, iterations=3) for _ in range(2)]
+    values = [(masks[0], 0.9), (masks[1], 0.4)]
+    whole = lambda_map_from_segments([LambdaSegment(m, v, feather_mm) for m, v in values], 0.1, REFERENCE).volume
+    spacing = REFERENCE.spacing[::-1]
+    reach = feather_reach(feather_mm, spacing, axis)
+    parts = []
+    for first in range(0, REFERENCE.shape[axis], 3):
+        last = min(first + 3, REFERENCE.shape[axis])
+        start, stop = max(0, first - reach), min(REFERENCE.shape[axis], last + reach)
+        cut = tuple(slice(start, stop) if a == axis else slice(None) for a in range(3))
+        seen = masks[0][cut].shape
+        geometry = VolumeGeometry(seen[::-1], REFERENCE.spacing, REFERENCE.origin, REFERENCE.direction)
+        within = tuple(slice(first - start, last - start) if a == axis else slice(0, n) for a, n in enumerate(seen))
+        segments = [LambdaSegment(m[cut], v, feather_mm) for m, v in values if m[cut].any()]
+        parts.append(lambda_map_from_segments(segments, 0.1, geometry, within=within).volume)
+    assert np.array_equal(np.concatenate(parts, axis), whole)
 
 
 def test_mask_image_on_another_grid_is_resampled():

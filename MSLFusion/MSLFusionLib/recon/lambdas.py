@@ -125,7 +125,7 @@ def lambda_map_from_segments(
         if not (math.isfinite(segment.feather_mm) and segment.feather_mm >= 0):
             raise InputError(f"The feather of segment '{segment.name}' must be 0 mm or more.")
         mask = _mask_on(segment, reference)
-        box = _padded_box(mask, segment.feather_mm / 2, reference)
+        box = _padded_box(mask, segment.feather_mm, reference.spacing[::-1])
         if box is None:
             raise InputError(f"Segment '{segment.name}' is empty on the CT's grid: paint inside the CT volume.")
         common = [slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(box, wanted, strict=True)]
@@ -137,9 +137,9 @@ def lambda_map_from_segments(
     return LambdaSpec(label, None, lam)
 
 
-def feather_reach(feather_mm: float, mm: float) -> int:
-    """How many voxels of `mm` beyond a part of a map the painted masks matter for that part."""
-    return math.ceil(feather_mm / 2 / mm) + 2
+def feather_reach(feather_mm: float, spacing: Sequence[float], axis: int) -> int:
+    """How many voxels beyond a part of a map, along an axis, the painted masks matter for that part."""
+    return math.ceil((feather_mm + max(spacing)) / 2 / spacing[axis]) + 1
 
 
 def segment_feather(segment: PaintedSegment, default_mm: float = 0.0) -> float:
@@ -240,14 +240,14 @@ def _mask_on(segment: LambdaSegment, reference: VolumeGeometry) -> np.ndarray:
     return array != 0
 
 
-def _padded_box(mask: np.ndarray, margin_mm: float, reference: VolumeGeometry) -> tuple[slice, ...] | None:
-    """Bounding box of a mask grown by a margin and one voxel; None for an empty mask."""
+def _padded_box(mask: np.ndarray, feather_mm: float, spacing: Sequence[float]) -> tuple[slice, ...] | None:
+    """Bounding box of a mask grown by what its feather reaches; None for an empty mask."""
     box: list[slice] = []
-    for axis, mm in enumerate(reference.spacing[::-1]):
+    for axis in range(mask.ndim):
         hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
         if not len(hit):
             return None
-        margin = math.ceil(margin_mm / mm) + 1
+        margin = feather_reach(feather_mm, spacing, axis)
         box.append(slice(max(0, int(hit[0]) - margin), min(mask.shape[axis], int(hit[-1]) + 1 + margin)))
     return tuple(box)
 
@@ -269,8 +269,8 @@ def _feathered(mask: np.ndarray, feather_mm: float, spacing: Sequence[float], pa
     if feather_mm == 0 or not edge.any():
         return share
     near = edge.view(np.uint8)
-    for axis, mm in enumerate(spacing):
-        reach = math.ceil((feather_mm + max(spacing)) / 2 / mm)
+    for axis in range(mask.ndim):
+        reach = feather_reach(feather_mm, spacing, axis)
         near = ndimage.maximum_filter1d(near, 2 * reach + 1, axis=axis, mode="constant")
     near = near[part].view(bool)
     start = np.array([one.start for one in part])
