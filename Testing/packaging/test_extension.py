@@ -131,14 +131,18 @@ def _committed_or_addable(module: Path) -> set[str]:
 def test_lists_are_rewritten_in_place(tmp_path: Path) -> None:
     module = tmp_path / "MSLFusion"
     (module / "MSLFusionLib" / "deep").mkdir(parents=True)
-    (module / "Resources" / "Models").mkdir(parents=True)
-    for path in ("MSLFusion.py", "MSLFusionLib/b.py", "MSLFusionLib/deep/a.py", "Resources/Models/m.safetensors"):
+    for folder in ("MSLFusionPanel", "Resources/Models", "Resources/UI"):
+        (module / folder).mkdir(parents=True)
+    python = ("MSLFusion.py", "MSLFusionLib/b.py", "MSLFusionLib/deep/a.py", "MSLFusionPanel/p.py")
+    resources = ("Resources/Models/m.safetensors", "Resources/UI/MSLFusion.ui", "Resources/requirements.txt")
+    for path in (*python, *resources):
         (module / path).touch()
     (module / "Resources" / "Models" / "README.md").touch()
-    before = "set(MODULE_PYTHON_SCRIPTS\n  gone.py\n  )\nkeep\nset(MODULE_PYTHON_RESOURCES\n  )\n"
+    block = "set({}\n{}  )\n".format
+    before = block(lists.SCRIPTS, "  gone.py\n") + "keep\n" + block(lists.RESOURCES, "")
+    written = ["".join(f"  {entry}\n" for entry in entries) for entries in (python, resources)]
     assert lists.updated(before, module) == (
-        "set(MODULE_PYTHON_SCRIPTS\n  MSLFusion.py\n  MSLFusionLib/b.py\n  MSLFusionLib/deep/a.py\n  )\n"
-        "keep\nset(MODULE_PYTHON_RESOURCES\n  Resources/Models/m.safetensors\n  )\n"
+        block(lists.SCRIPTS, written[0]) + "keep\n" + block(lists.RESOURCES, written[1])
     )
     with pytest.raises(ValueError, match="MODULE_PYTHON_SCRIPTS"):
         lists.updated("nothing", module)

@@ -15,10 +15,13 @@ _INSTALLED_RESOURCES = {".png", ".svg", ".ui", ".json", ".txt", ".safetensors"}
 
 
 def scripts(module: Path) -> list[str]:
-    """Every Python file of a module: the module file, other scripts beside it, then its library."""
-    beside = sorted(path.name for path in module.glob("*.py"))
-    library = sorted(path.relative_to(module).as_posix() for path in (module / f"{module.name}Lib").rglob("*.py"))
-    return [*beside, *library]
+    """Every Python file of a module: the module file, other scripts beside it, then its library and its panel."""
+    packages = (module / f"{module.name}{kind}" for kind in ("Lib", "Panel"))
+    inside = (path for package in packages for path in package.rglob("*.py"))
+    return [
+        *sorted(path.name for path in module.glob("*.py")),
+        *sorted(path.relative_to(module).as_posix() for path in inside),
+    ]
 
 
 def resources(module: Path) -> list[str]:
