@@ -157,6 +157,25 @@ class Client:
         """Load a model by name or file; ends the session of the one before."""
         return self.request("open_model", {"model": model, "device": device}, **callbacks)
 
+    def phantom(
+        self,
+        seed: int = 0,
+        size: Sequence[int] | None = None,
+        spacing_mm: Sequence[float] | None = None,
+        tumour: bool | None = None,
+        misalign_mm: float = 0.0,
+        misalign_deg: float = 0.0,
+        moving_size: Sequence[int] | None = None,
+        moving_spacing_mm: Sequence[float] | None = None,
+        **callbacks: Any,
+    ) -> Call:
+        """A generated head: CT, and T1 on the CT's grid or, with one of the last four, as a scan of its own."""
+        grids: dict[str, Sequence[float] | None] = {"size": size, "spacing_mm": spacing_mm}
+        grids |= {"moving_size": moving_size, "moving_spacing_mm": moving_spacing_mm}
+        parameters: dict[str, Any] = {name: values and list(values) for name, values in grids.items()}
+        parameters |= {"seed": seed, "tumour": tumour, "misalign_mm": misalign_mm, "misalign_deg": misalign_deg}
+        return self.request("phantom", parameters, **callbacks)
+
     def register(
         self,
         fixed: Volume,

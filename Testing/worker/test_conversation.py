@@ -103,6 +103,36 @@ def test_hello_needs_no_torch_and_a_missing_one_is_told(tmp_path, model_file, se
             transport.wait(transport.client.open_model(str(model_file)), TIMEOUT)
 
 
+def test_a_generated_head_needs_no_torch_and_its_scans_lie_apart(tmp_path):
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('No module named torch', name='torch')")
+    path = f"{tmp_path}:{ENVIRONMENT['PYTHONPATH']}"
+    grids = {"size": (24, 20, 12), "spacing_mm": (10.0, 11.0, 16.0)}
+    moved = {"misalign_mm": 9.0, "moving_size": (20, 22, 10), "moving_spacing_mm": (11.0, 11.0, 18.0)}
+    stages = []
+    with SubprocessTransport(COMMAND, {**ENVIRONMENT, "PYTHONPATH": path}) as transport:
+        phantom = transport.client.phantom
+        call = phantom(3, **grids, **moved, on_progress=lambda progress: stages.append(progress["done"]))
+        apart = transport.wait(call, TIMEOUT)
+        again = transport.wait(phantom(3, **grids, tumour=False), TIMEOUT)
+    assert apart.arrays["ct"].shape == (12, 20, 24)
+    assert apart.arrays["mr"].shape == (10, 22, 20)
+    assert apart.header["volumes"]["ct"]["spacing_mm"] == [10, 11, 16]
+    assert apart.header["volumes"]["mr"]["size"] == [20, 22, 10]
+    assert apart.header["seconds"] > 0
+    assert stages[-1] == 22
+    assert apart.arrays["ct"].max() > 300
+    assert again.header["volumes"]["mr"] == again.header["volumes"]["ct"]
+
+
+def test_a_generated_head_can_be_cancelled(worker):
+    seen = []
+    call = worker.client.phantom(size=(64, 64, 400), spacing_mm=(4.0, 4.0, 0.5), on_progress=seen.append)
+    worker.until(lambda: seen, TIMEOUT)
+    worker.client.cancel(call)
+    worker.until(lambda: call.done, TIMEOUT)
+    assert call.failure.reason == "cancelled"
+
+
 def test_a_session_tells_where_its_planes_lie(session):
     ct, _ = head()
     assert session["geometry"] == ct.geometry()
@@ -263,6 +293,10 @@ def test_impossible_places_are_refused(worker, matrix, fixed, sentence):
         ("metrics", {"lambdas": []}, "list of numbers"),
         ("metrics", {"lambdas": ["x"]}, "needs a number"),
         ("models", {"folders": "here"}, "list of texts"),
+        ("phantom", {"size": [0, 64, 64]}, "size must be"),
+        ("phantom", {"size": "large"}, "list of numbers"),
+        ("phantom", {"tumour": 1}, "true or false"),
+        ("phantom", {"misalign_mm": 500}, "from 0 to 100"),
     ],
 )
 def test_wrong_requests_get_one_sentence_and_harm_nothing(worker, session, request_type, parameters, sentence):

@@ -38,6 +38,14 @@ def whole(message: Message, key: str, default: int | None = None) -> int:
     return value
 
 
+def flag(message: Message, key: str) -> bool | None:
+    """True, False, or None when it is missing."""
+    value = message.header.get(key)
+    if value is not None and not isinstance(value, bool):
+        raise InputError(f"'{key}' of the request '{message.type}' must be true or false.")
+    return value
+
+
 def number(message: Message, key: str, default: float | None = None) -> float:
     """A finite number."""
     value = message.header.get(key, default)

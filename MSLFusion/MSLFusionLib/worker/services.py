@@ -64,6 +64,7 @@ class Services:
             "models": self._models,
             "open_model": self._open_model,
             "describe_sensors": self._describe_sensors,
+            "phantom": self._phantom,
             "register": self._register,
             "resample": self._resample,
             "reconstruct": self._reconstruct,
@@ -134,6 +135,32 @@ class Services:
             "device": str(self._reconstructor.device),
             "device_name": device_name(self._reconstructor.device),
         }, {}
+
+    def _phantom(self, message: Message, job: Job, _part: SendPart) -> Answer:
+        import SimpleITK as sitk
+
+        from MSLFusionLib.phantom import generate_head
+        from MSLFusionLib.recon.geometry import VolumeGeometry
+
+        started = time.monotonic()
+        keys = {"size": "size", "spacing_mm": "spacing", "moving_size": "moving_size"}
+        keys["moving_spacing_mm"] = "moving_spacing"
+        grids: dict[str, Any] = {
+            name: fields.numbers(message, key) for key, name in keys.items() if key in message.header
+        }
+        head = generate_head(
+            fields.whole(message, "seed", 0),
+            tumour=fields.flag(message, "tumour"),
+            misalign_mm=fields.number(message, "misalign_mm", 0.0),
+            misalign_deg=fields.number(message, "misalign_deg", 0.0),
+            job=job,
+            **grids,
+        )
+        images = {"ct": head.ct, "mr": head.t1 if head.moving is None else head.moving}
+        return {
+            "volumes": {name: VolumeGeometry.of(image).to_dict() for name, image in images.items()},
+            "seconds": time.monotonic() - started,
+        }, {name: sitk.GetArrayFromImage(image) for name, image in images.items()}
 
     def _register(self, message: Message, job: Job, _part: SendPart) -> Answer:
         import SimpleITK as sitk
