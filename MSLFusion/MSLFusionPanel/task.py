@@ -123,6 +123,11 @@ class Task:
         self._inside = False
         self._stop_at_yield = False
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was cancelled while its generator ran: then it ends at the next `yield`."""
+        return self._stop_at_yield
+
     def start(self) -> None:
         """Begin, in the next turn of the event loop."""
         self.active = True
@@ -168,9 +173,6 @@ class Task:
             self._end(self._on_cancelled)
         except Exception as problem:
             self._end(self._on_failed, _sentence(problem))
-        except BaseException:
-            self.active = False
-            raise
         else:
             self._inside = False
             if self._stop_at_yield:
@@ -207,8 +209,8 @@ class Task:
                 if waits():
                     on_part(message)
             except Exception as error:  # the generator shall fail, not only the delivery
-                self._worker.cancel(self._call)
                 self._go_on(turn, error=error)
+                self._worker.cancel(self._call)
 
         def failed(failure: Failure) -> None:
             self._go_on(turn, error=Cancelled() if failure.reason == CANCELLED else WorkerError(failure))
