@@ -84,10 +84,19 @@ def lambda_volume(image: sitk.Image, reference: VolumeGeometry, label: str = "ma
     values = sitk.GetArrayViewFromImage(image)
     _check_values(values, f"The lambda volume '{label}'")
     if not grid.same_as(reference):
-        _check_covers(grid, reference, label)
+        check_covers(grid, reference, label)
         image = _resampled(sitk.Cast(image, sitk.sitkFloat32), reference, sitk.sitkLinear)
         values = sitk.GetArrayViewFromImage(image)
     return LambdaSpec(label, None, np.clip(values.astype(np.float32), 0.0, 1.0))
+
+
+def check_covers(grid: VolumeGeometry, reference: VolumeGeometry, label: str = "map") -> None:
+    """Raises InputError unless every voxel centre of `reference` lies inside a voxel of `grid`."""
+    index = grid.to_index(reference.corners_mm())
+    if (index < -0.5 - 1e-3).any() or (index > np.array(grid.size) - 0.5 + 1e-3).any():
+        raise InputError(
+            f"The lambda volume '{label}' does not cover the CT volume: draw it on the CT, or resample it first."
+        )
 
 
 def lambda_array(values: np.ndarray, shape: tuple[int, ...], what: str = "The lambda map") -> np.ndarray:
@@ -203,15 +212,6 @@ def _check_values(values: np.ndarray, what: str) -> None:
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(f"'{name}'" for name in names) or "no segments"
-
-
-def _check_covers(grid: VolumeGeometry, reference: VolumeGeometry, label: str) -> None:
-    """Raises InputError unless every voxel centre of `reference` lies inside a voxel of `grid`."""
-    index = grid.to_index(reference.corners_mm())
-    if (index < -0.5 - 1e-3).any() or (index > np.array(grid.size) - 0.5 + 1e-3).any():
-        raise InputError(
-            f"The lambda volume '{label}' does not cover the CT volume: draw it on the CT, or resample it first."
-        )
 
 
 def _resampled(image: sitk.Image, reference: VolumeGeometry, interpolator: int) -> sitk.Image:

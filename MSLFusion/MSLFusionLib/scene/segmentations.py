@@ -15,10 +15,12 @@ import vtk
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.scene.colors import lambda_rgb
-from MSLFusionLib.scene.volumes import array_from_vtk, ijk_to_ras
+from MSLFusionLib.scene.volumes import array_from_vtk, ijk_to_ras, matrix_array
 
 LAMBDA_TAG = "MSLFusion.Lambda"
 FEATHER_TAG = "MSLFusion.Feather"
+_COINCIDE = 0.02
+"""Voxels that lie less than this part of a voxel apart are the same."""
 
 
 class PaintedSegment(NamedTuple):
@@ -44,6 +46,58 @@ def tag_segment(node: Any, segment_id: str, lam: float, feather_mm: float = 0.0)
     segment.SetTag(LAMBDA_TAG, f"{lam:g}")
     segment.SetTag(FEATHER_TAG, f"{feather_mm:g}")
     segment.SetColor(*lambda_rgb(lam))
+
+
+def new_painting(scene: Any, name: str, reference_node: Any = None) -> Any:
+    """Add an empty vtkMRMLSegmentationNode to paint lambda in, on the grid of the volume `reference_node`."""
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
+    node.CreateDefaultDisplayNodes()
+    if reference_node is not None:
+        node.SetReferenceImageGeometryParameterFromVolumeNode(reference_node)
+    return node
+
+
+def add_segment(node: Any, name: str, lam: float, feather_mm: float = 0.0) -> str:
+    """Add an empty segment with its lambda and feather at the end of the list, where it wins; returns its ID."""
+    _check(name, lam, feather_mm)
+    segment_id = node.GetSegmentation().AddEmptySegment("", name, lambda_rgb(lam))
+    tag_segment(node, segment_id, lam, feather_mm)
+    return str(segment_id)
+
+
+def move_segment(node: Any, segment_id: str, by: int) -> None:
+    """Move a segment along the list, no further than its ends."""
+    segmentation = node.GetSegmentation()
+    index = segmentation.GetSegmentIndex(segment_id) + by
+    if 0 <= index < segmentation.GetNumberOfSegments():
+        segmentation.SetSegmentIndex(segment_id, index)
+
+
+def is_painted(node: Any, segment_id: str) -> bool:
+    """Whether there is anything in the segment, wherever it lies."""
+    segment = _segment(node, segment_id)
+    labels = segment.GetRepresentation(_binary())
+    if labels is None:
+        shape = segment.GetRepresentation(node.GetSegmentation().GetSourceRepresentationName())
+        return shape is not None and shape.GetNumberOfPoints() > 0
+    if labels.IsEmpty():
+        return False
+    return any((plane == segment.GetLabelValue()).any() for plane in array_from_vtk(labels))
+
+
+def painted_state(node: Any) -> tuple[Any, ...]:
+    """Changes whenever the segments with a lambda do: what is painted, tags, order, place. Costs no look at voxels."""
+    parent = node.GetParentTransformNode()
+    state: list[Any] = [node.GetID(), None if parent is None else (parent.GetID(), parent.GetTransformToWorldMTime())]
+    source = node.GetSegmentation().GetSourceRepresentationName()
+    for segment_id in segment_ids(node):
+        segment = _segment(node, segment_id)
+        tags = [_text(segment, tag) for tag in (LAMBDA_TAG, FEATHER_TAG)]
+        if tags[0] is not None:
+            shape = segment.GetRepresentation(source)
+            painted = None if shape is None else shape.GetMTime()
+            state.append((segment_id, *tags, segment.GetLabelValue(), painted))
+    return tuple(state)
 
 
 def segment_lambda(node: Any, segment_id: str) -> float | None:
@@ -117,10 +171,7 @@ def segmentation_from_masks(
     Masks may overlap: each gets a layer of its own. A segment without a name is called "lambda 0.25" and the
     like. reference_node: the volume node whose grid the Segment Editor shall paint on.
     """
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
-    node.CreateDefaultDisplayNodes()
-    if reference_node is not None:
-        node.SetReferenceImageGeometryParameterFromVolumeNode(reference_node)
+    node = new_painting(scene, name, reference_node)
     for mask, lam, feather_mm, given_name in (PaintedSegment(*segment) for segment in segments):
         segment_name = given_name or f"lambda {lam:g}"
         segment_id = node.AddSegmentFromBinaryLabelmapRepresentation(_oriented_mask(mask), segment_name)
@@ -137,12 +188,23 @@ def _segment(node: Any, segment_id: str) -> Any:
     return segment
 
 
-def _number(segment: Any, tag: str) -> float | None:
+def _binary() -> str:
+    import slicer
+
+    return str(slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName())
+
+
+def _text(segment: Any, tag: str) -> str | None:
     text = vtk.reference("")
-    if not segment.GetTag(tag, text):
+    return str(text) if segment.GetTag(tag, text) else None
+
+
+def _number(segment: Any, tag: str) -> float | None:
+    text = _text(segment, tag)
+    if text is None:
         return None
     try:
-        return float(str(text))
+        return float(text)
     except ValueError as error:
         raise InputError(f"segment '{segment.GetName()}': {tag} is '{text}'; write a number such as 0.5") from error
 
@@ -167,7 +229,7 @@ def _with_labelmaps(node: Any, target: Any) -> Any:
     """The node's vtkSegmentation; when it holds no binary label maps, a copy that does."""
     import slicer
 
-    representation = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
+    representation = _binary()
     segmentation = node.GetSegmentation()
     if segmentation.ContainsRepresentation(representation):
         return segmentation
@@ -189,9 +251,12 @@ def _mask_on(
     import slicer
 
     segment = segmentation.GetSegment(segment_id)
-    shared = segment.GetRepresentation(slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName())
+    shared = segment.GetRepresentation(_binary())
     if shared is None or shared.IsEmpty():
         return None
+    offset = None if transform is not None else _offset(shared, target)
+    if offset is not None:
+        return _mask_image(_cut(shared, offset, target.GetDimensions()) == segment.GetLabelValue(), reference)
     threshold = vtk.vtkImageThreshold()
     threshold.SetInputData(shared)
     threshold.ThresholdBetween(segment.GetLabelValue(), segment.GetLabelValue())
@@ -206,12 +271,43 @@ def _mask_on(
     resample = slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage
     if not resample(own, target, resampled, False, False, transform):
         raise InputError(f"segment '{segment.GetName()}' could not be brought onto the CT's grid")
-    array = array_from_vtk(resampled)
-    if not array.any():
+    return _mask_image(array_from_vtk(resampled) > 0, reference)
+
+
+def _mask_image(inside: np.ndarray, reference: sitk.Image) -> sitk.Image | None:
+    if not inside.any():
         return None
-    mask = sitk.GetImageFromArray((array > 0).astype(np.uint8))
+    mask = sitk.GetImageFromArray(inside.astype(np.uint8))
     mask.CopyInformation(reference)
     return mask
+
+
+def _offset(source: Any, target: Any) -> tuple[int, int, int] | None:
+    """The voxel of `source` that is voxel (0, 0, 0) of `target`; None unless their voxels coincide."""
+    grids = []
+    for image in (source, target):
+        matrix = vtk.vtkMatrix4x4()
+        image.GetImageToWorldMatrix(matrix)
+        grids.append(matrix_array(matrix))
+    between = np.linalg.solve(grids[0], grids[1])
+    shift = np.round(between[:3, 3])
+    turned = np.abs(between[:3, :3] - np.eye(3)) @ np.array(target.GetDimensions())
+    if (turned + np.abs(between[:3, 3] - shift) > _COINCIDE).any():
+        return None
+    return int(shift[0]), int(shift[1]), int(shift[2])
+
+
+def _cut(source: Any, offset: tuple[int, int, int], size: tuple[int, int, int]) -> np.ndarray:
+    """The labels (k, j, i) of `source` from the voxel `offset` on, 0 where it has none."""
+    labels = array_from_vtk(source)
+    first = [offset[axis] - source.GetExtent()[2 * axis] for axis in (2, 1, 0)]
+    shape = size[::-1]
+    cut = np.zeros(shape, labels.dtype)
+    there = [(max(0, f), min(n, f + m)) for f, n, m in zip(first, labels.shape, shape, strict=True)]
+    if all(start < stop for start, stop in there):
+        here = tuple(slice(start - f, stop - f) for (start, stop), f in zip(there, first, strict=True))
+        cut[here] = labels[tuple(slice(start, stop) for start, stop in there)]
+    return cut
 
 
 def _oriented_reference(image: sitk.Image) -> Any:

@@ -67,6 +67,39 @@ def image_from_node(node: Any, in_world: bool = True) -> sitk.Image:
     return _image(data, matrix)
 
 
+def keeps_its_grid(node: Any) -> bool:
+    """Whether the voxels of `node` lie on a grid in the world: there is no parent transform, or a linear one that
+    keeps the axes at right angles."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    parent = node.GetParentTransformNode()
+    return parent is None or _hardened_matrix(parent, matrix) is not None
+
+
+def geometry_from_node(node: Any) -> dict[str, Any]:
+    """The grid of `image_from_node(node)` as size [x, y, z], spacing_mm, origin_mm and direction (LPS, row by row).
+
+    Made without its voxels, but where a shearing or warping transform lies above the node.
+
+    Raises:
+        InputError: as image_from_node.
+    """
+    _require_scalar(node)
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    parent = node.GetParentTransformNode()
+    if parent is not None:
+        hardened = _hardened_matrix(parent, matrix)
+        if hardened is None:
+            image = image_from_node(node)
+            return _description(image.GetSize(), image)
+        matrix = hardened
+    data = node.GetImageData()
+    image = sitk.Image([1, 1, 1], sitk.sitkUInt8)
+    set_geometry(image, _at_extent(data, matrix))
+    return _description(data.GetDimensions(), image)
+
+
 def ijk_to_ras(image: sitk.Image) -> vtk.vtkMatrix4x4:
     """The matrix from voxel indices (i, j, k) to RAS in mm."""
     matrix = np.eye(4)
@@ -148,8 +181,21 @@ def _resampled_in_world(node: Any, parent: Any) -> tuple[vtk.vtkImageData, vtk.v
 
 def _image(data: vtk.vtkImageData, matrix: vtk.vtkMatrix4x4) -> sitk.Image:
     image = sitk.GetImageFromArray(array_from_vtk(data).astype(np.float32))
-    start = np.array([*data.GetExtent()[::2], 1.0])
-    array = matrix_array(matrix)
-    array[:, 3] = array @ start
-    set_geometry(image, array)
+    set_geometry(image, _at_extent(data, matrix))
     return image
+
+
+def _at_extent(data: vtk.vtkImageData, matrix: vtk.vtkMatrix4x4) -> np.ndarray:
+    """`matrix` counted from the first voxel of `data`, whose extent may start anywhere."""
+    array = matrix_array(matrix)
+    array[:, 3] = array @ np.array([*data.GetExtent()[::2], 1.0])
+    return array
+
+
+def _description(size: tuple[int, ...], image: sitk.Image) -> dict[str, Any]:
+    return {
+        "size": list(size),
+        "spacing_mm": list(image.GetSpacing()),
+        "origin_mm": list(image.GetOrigin()),
+        "direction": list(image.GetDirection()),
+    }
