@@ -1,6 +1,7 @@
 """Checkpoints: the card travels with the weights, and nothing foreign or damaged is loaded."""
 
 import json
+import os
 import pickle
 import struct
 from pathlib import Path
@@ -154,6 +155,32 @@ def test_models_are_found_by_name(model: MSL, tmp_path: Path, monkeypatch: pytes
         find_model("yours")
     with pytest.raises(InputError, match="does not exist"):
         find_model(tmp_path / "none.safetensors")
+
+
+def test_two_models_of_one_name_can_both_be_chosen(model: MSL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+        save_checkpoint(folder / "mine.safetensors", model, card())
+    monkeypatch.setenv("MSLFUSION_MODELS", str(first))
+    paths = {info.name: info.path for info in list_models([second, first, second])}
+    assert paths["mine"] == first / "mine.safetensors"
+    other = str(second / "mine.safetensors")
+    assert paths[other] == find_model(other) == second / "mine.safetensors"
+    assert len([path for path in paths.values() if path.stem == "mine"]) == 2
+
+
+def test_a_folder_of_something_else_costs_little(model: MSL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("MSLFusionLib.io.checkpoints.MAX_LISTED_HEADER", 20_000)
+    os.mkfifo(tmp_path / "pipe.safetensors")  # opening it would wait for ever
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "large.safetensors").write_bytes(struct.pack("<Q", 20_001) + b" " * 20_001)
+    save_checkpoint(tmp_path / "mine.safetensors", model, card())
+    files = [tmp_path / "mine.safetensors", tmp_path / "none", tmp_path / "mine.safetensors" / "x"]
+    found = [info.path for info in list_models([tmp_path, *files]) if info.path.parent == tmp_path]
+    assert found == [tmp_path / "mine.safetensors"]
+    monkeypatch.setattr("MSLFusionLib.io.checkpoints.MAX_ENTRIES", 0)
+    assert not [info for info in list_models([tmp_path]) if info.path.parent == tmp_path]
 
 
 def test_card_alone_can_be_read(model: MSL, tmp_path: Path) -> None:

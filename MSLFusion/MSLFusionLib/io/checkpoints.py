@@ -3,6 +3,7 @@
 The card says what the network is and what it was trained on; without it a file is not ours. Pickles are never loaded.
 """
 
+import itertools
 import json
 import os
 import struct
@@ -22,11 +23,15 @@ METADATA_KEY = "mslfusion"
 CARD_KEYS = ("name", "architecture", "config", "preset", "modalities", "normalisation", "grid", "sensors")
 MAX_HEADER = 16 * 2**20
 """Bytes of a safetensors header that we are willing to parse."""
+MAX_LISTED_HEADER = 2**20
+"""The same when all models are listed: large networks of others have headers of many MB."""
+MAX_ENTRIES, MAX_LISTED = 20_000, 500
+"""Entries of a folder that are looked at, and files that are opened, when models are listed."""
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """A model that can be chosen by name: its file and its card."""
+    """A model that can be chosen: name (as `find_model` takes it), file and card."""
 
     name: str
     path: Path
@@ -62,8 +67,8 @@ def save_checkpoint(path: Path | str, model: "torch.nn.Module", card: dict[str, 
         temporary.chmod(0o644)  # safetensors writes for the owner alone; models are shared
 
 
-def read_card(path: Path | str) -> dict[str, Any]:
-    """The card of a checkpoint, without loading its weights.
+def read_card(path: Path | str, most: int = MAX_HEADER) -> dict[str, Any]:
+    """The card of a checkpoint, without loading its weights; most: bytes that its header may have.
 
     Raises InputError for a missing file, a file that is no safetensors (a pickle, say), a damaged one and one that
     carries no card of ours.
@@ -73,7 +78,7 @@ def read_card(path: Path | str) -> dict[str, Any]:
         with path.open("rb") as file:
             start = file.read(8)
             size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            if not 2 <= size <= min(MAX_HEADER, path.stat().st_size - 8):
+            if not 2 <= size <= min(most, path.stat().st_size - 8):
                 raise InputError(_foreign(path, start))
             header = json.loads(file.read(size))
         metadata = header.get("__metadata__", {})
@@ -125,16 +130,38 @@ def load_checkpoint(path: Path | str, device: str = "cpu") -> LoadedModel:
 
 
 def list_models(folders: Iterable[Path] = ()) -> list[ModelInfo]:
-    """Every model found by name: the shipped ones, those in the user's folders (MSLFUSION_MODELS) and in `folders`."""
-    models: dict[str, ModelInfo] = {}
+    """Every model to choose from: shipped ones, those in the user's folders (MSLFUSION_MODELS) and in `folders`.
+
+    A name is the file's without its ending; where an earlier model has it already, the whole path. What a folder that
+    is no folder of models may cost is bounded: see MAX_ENTRIES, MAX_LISTED and MAX_LISTED_HEADER.
+    """
+    models: list[ModelInfo] = []
+    names, files = set(), set()
     for folder in (*model_folders(), *folders):
-        for path in sorted(folder.glob("*.safetensors")):
+        for path in _candidates(folder):
+            file = os.path.realpath(path)
             try:
-                card = read_card(path)
+                card = None if file in files else read_card(path, MAX_LISTED_HEADER)
             except InputError:
                 continue  # a foreign file beside our models is no error until somebody asks for it
-            models.setdefault(path.stem, ModelInfo(path.stem, path, card))
-    return list(models.values())
+            if card is not None:
+                name = str(path) if path.stem in names else path.stem
+                models.append(ModelInfo(name, path, card))
+                names.add(name)
+                files.add(file)
+    return models
+
+
+def _candidates(folder: Path) -> list[Path]:
+    """Files of a folder that may be models, by name; none where it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            some = itertools.islice(entries, MAX_ENTRIES)
+            # Only files: opening a pipe would wait for ever.
+            names = [one.name for one in some if one.name.endswith(".safetensors") and one.is_file()]
+    except (OSError, ValueError):
+        return []
+    return [folder / name for name in sorted(names)[:MAX_LISTED]]
 
 
 def model_folders() -> list[Path]:
