@@ -1,39 +1,65 @@
 """What the views show when a saved scene is opened: CT | MR | hybrid side by side above the plots."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from MSLFusionLib.scene.volumes import matrix_array, slice_plane
+
 # In the order of Slicer's layout "Three over three plot"; label and colour as Slicer gives them to new views.
-_SLICE_VIEWS = {
+SLICE_VIEWS = {
     "Red": ("R", (0.953, 0.290, 0.200)),
     "Green": ("G", (0.431, 0.690, 0.294)),
     "Yellow": ("Y", (0.929, 0.835, 0.298)),
 }
 _PLOT_VIEWS = {"PlotView1": "P", "PlotView2": "P2", "PlotView3": "P3"}
+TABLE_VIEW = "TableView1"
+_TILTED_DEG = 0.1
 
 
 def show_side_by_side(scene: Any, volumes: Sequence[Any], charts: Sequence[Any] = ()) -> None:
-    """Show up to three volume nodes side by side in linked axial slices, and up to three charts below.
+    """Show up to three volume nodes side by side in linked slices, and up to three charts below.
 
     Inside the application the views change at once; in a headless scene the view nodes are made, and the
     application takes their content over when it opens the saved scene.
     """
-    for (name, (label, color)), volume in zip(_SLICE_VIEWS.items(), volumes, strict=False):
+    show_volumes(scene, dict(zip(SLICE_VIEWS, volumes, strict=False)))
+    show_charts(scene, charts)
+    _arrange(scene, with_plots=bool(charts))
+
+
+def show_volumes(scene: Any, volumes: Mapping[str, Any], tilted: bool = False) -> None:
+    """Show volume nodes alone in the slice views of those names (of SLICE_VIEWS), linked, each seen as a whole.
+
+    All views show the anatomical plane nearest to the first volume's slices; `tilted`: those slices as they lie. (A
+    scene that is saved with tilted views logs an error of Slicer when it is opened.)
+    """
+    for name, volume in volumes.items():
+        label, color = SLICE_VIEWS[name]
         slice_node = _singleton(scene, "vtkMRMLSliceNode", name)
         slice_node.SetLayoutLabel(label)
         slice_node.SetLayoutColor(*color)
-        slice_node.SetOrientationToAxial()
+        _turn(slice_node, next(iter(volumes.values())), tilted)
         _fit(slice_node, volume)
         composite = _singleton(scene, "vtkMRMLSliceCompositeNode", name)
         composite.SetBackgroundVolumeID(volume.GetID())
         composite.SetForegroundVolumeID(None)
         composite.SetLabelVolumeID(None)
         composite.SetLinkedControl(True)
+
+
+def show_charts(scene: Any, charts: Sequence[Any]) -> None:
+    """Show up to three chart nodes in the plot views."""
     for (name, label), chart in zip(_PLOT_VIEWS.items(), charts, strict=False):
         plot_view = _singleton(scene, "vtkMRMLPlotViewNode", name)
         plot_view.SetLayoutLabel(label)
         plot_view.SetPlotChartNodeID(chart.GetID())
-    _arrange(scene, with_plots=bool(charts))
+
+
+def show_table(scene: Any, table: Any) -> None:
+    """Show a table node in the table view TABLE_VIEW."""
+    _singleton(scene, "vtkMRMLTableViewNode", TABLE_VIEW).SetTableNodeID(table.GetID())
 
 
 def _arrange(scene: Any, with_plots: bool) -> None:
@@ -56,13 +82,22 @@ def _singleton(scene: Any, cls: str, tag: str) -> Any:
     return node
 
 
+def _turn(slice_node: Any, volume: Any, tilted: bool) -> None:
+    plane, tilt = slice_plane(volume)
+    slice_node.SetOrientation(plane)
+    parent = volume.GetParentTransformNode()
+    if tilted and tilt > _TILTED_DEG and (parent is None or parent.IsTransformToWorldLinear()):
+        slice_node.RotateToVolumePlane(volume)
+
+
 def _fit(slice_node: Any, volume: Any) -> None:
-    """Centre the slice on the volume and make its shorter side hold the volume in the plane."""
+    """Centre the slice on the volume and make it hold the volume in the plane."""
     bounds = [0.0] * 6
     volume.GetRASBounds(bounds)
-    centre = [(bounds[2 * axis] + bounds[2 * axis + 1]) / 2 for axis in range(3)]
-    slice_node.JumpSliceByCentering(*centre)
+    low, high = np.array(bounds[::2]), np.array(bounds[1::2])
+    slice_node.JumpSliceByCentering(*(low + high) / 2)
+    axes = np.abs(matrix_array(slice_node.GetSliceToRAS())[:3, :2])
+    across, upwards = axes.T @ (high - low)
     width, height, depth = slice_node.GetFieldOfView()
-    needed = 1.05 * max(bounds[1] - bounds[0], bounds[3] - bounds[2])
-    scale = needed / min(width, height)
+    scale = 1.05 * max(across / width, upwards / height)
     slice_node.SetFieldOfView(width * scale, height * scale, depth)

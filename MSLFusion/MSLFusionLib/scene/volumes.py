@@ -11,6 +11,9 @@ from MSLFusionLib.errors import InputError
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 _ORTHOGONAL_WITHIN = 1e-5
+_COARSER = 1.5
+PLANES = ("Sagittal", "Coronal", "Axial")
+"""Names of the planes across R, A and S, as slice views have them."""
 
 
 def node_from_image(scene: Any, image: sitk.Image, name: str, label: bool = False) -> Any:
@@ -100,6 +103,38 @@ def geometry_from_node(node: Any) -> dict[str, Any]:
     return _description(data.GetDimensions(), image)
 
 
+def has_geometry(node: Any) -> bool:
+    """Whether the node's axes stay at right angles in the world: no shear, no warping transform above it."""
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    parent = node.GetParentTransformNode()
+    return _hardened_matrix(parent, matrix) is not None
+
+
+def slice_plane(node: Any) -> tuple[str, float]:
+    """The plane (of PLANES) nearest to the node's slices as they lie in the world, and the degrees between the two.
+
+    Slices run along k, or along the axis whose voxels are more than 1.5 times longer than both others
+    (recon.grid.slice_axis_of). A warping transform above the node is left out.
+    """
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
+    parent = node.GetParentTransformNode()
+    if parent is not None and parent.IsTransformToWorldLinear():
+        to_world = vtk.vtkMatrix4x4()
+        parent.GetMatrixTransformToWorld(to_world)
+        vtk.vtkMatrix4x4.Multiply4x4(to_world, matrix, matrix)
+    axes = matrix_array(matrix)[:3, :3]
+    spacing = node.GetSpacing()
+    coarsest = int(np.argmax(spacing))
+    others = [mm for axis, mm in enumerate(spacing) if axis != coarsest]
+    along = coarsest if spacing[coarsest] > _COARSER * max(others) else 2
+    normal = np.abs(np.cross(axes[:, along - 2], axes[:, along - 1]))
+    nearest = int(np.argmax(normal))
+    cosine = min(normal[nearest] / np.linalg.norm(normal), 1.0)
+    return PLANES[nearest], float(np.degrees(np.arccos(cosine)))
+
+
 def ijk_to_ras(image: sitk.Image) -> vtk.vtkMatrix4x4:
     """The matrix from voxel indices (i, j, k) to RAS in mm."""
     matrix = np.eye(4)
@@ -155,11 +190,12 @@ def _require_scalar(node: Any) -> None:
 
 
 def _hardened_matrix(parent: Any, matrix: vtk.vtkMatrix4x4) -> vtk.vtkMatrix4x4 | None:
-    """`matrix` followed by the linear `parent` transform; None where that is no image geometry."""
-    if not parent.IsTransformToWorldLinear():
-        return None
+    """`matrix` followed by the linear `parent` transform, if any; None where that is no image geometry."""
     to_world = vtk.vtkMatrix4x4()
-    parent.GetMatrixTransformToWorld(to_world)
+    if parent is not None:
+        if not parent.IsTransformToWorldLinear():
+            return None
+        parent.GetMatrixTransformToWorld(to_world)
     hardened = vtk.vtkMatrix4x4()
     vtk.vtkMatrix4x4.Multiply4x4(to_world, matrix, hardened)
     axes = matrix_array(hardened)[:3, :3]
