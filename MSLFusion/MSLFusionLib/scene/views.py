@@ -5,16 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from MSLFusionLib.scene.view_names import PLOT_VIEWS, SLICE_VIEWS, TABLE_VIEW
 from MSLFusionLib.scene.volumes import matrix_array, slice_plane
 
-# In the order of Slicer's layout "Three over three plot"; label and colour as Slicer gives them to new views.
-SLICE_VIEWS = {
-    "Red": ("R", (0.953, 0.290, 0.200)),
-    "Green": ("G", (0.431, 0.690, 0.294)),
-    "Yellow": ("Y", (0.929, 0.835, 0.298)),
-}
-_PLOT_VIEWS = {"PlotView1": "P", "PlotView2": "P2", "PlotView3": "P3"}
-TABLE_VIEW = "TableView1"
 _TILTED_DEG = 0.1
 
 
@@ -39,19 +32,25 @@ def show_volumes(scene: Any, volumes: Mapping[str, Any], tilted: bool = False) -
         label, color = SLICE_VIEWS[name]
         slice_node = _singleton(scene, "vtkMRMLSliceNode", name)
         slice_node.SetLayoutLabel(label)
-        slice_node.SetLayoutColor(*color)
+        slice_node.SetLayoutColor(*(int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)))
         _turn(slice_node, next(iter(volumes.values())), tilted)
-        _fit(slice_node, volume)
         composite = _singleton(scene, "vtkMRMLSliceCompositeNode", name)
         composite.SetBackgroundVolumeID(volume.GetID())
         composite.SetForegroundVolumeID(None)
         composite.SetLabelVolumeID(None)
         composite.SetLinkedControl(True)
+    fit(scene, volumes)
+
+
+def fit(scene: Any, volumes: Mapping[str, Any]) -> None:
+    """Centre the slice views of those names on their volume nodes and make them hold all of it."""
+    for name, volume in volumes.items():
+        _fit(_singleton(scene, "vtkMRMLSliceNode", name), volume)
 
 
 def show_charts(scene: Any, charts: Sequence[Any]) -> None:
     """Show up to three chart nodes in the plot views."""
-    for (name, label), chart in zip(_PLOT_VIEWS.items(), charts, strict=False):
+    for (name, label), chart in zip(PLOT_VIEWS.items(), charts, strict=False):
         plot_view = _singleton(scene, "vtkMRMLPlotViewNode", name)
         plot_view.SetLayoutLabel(label)
         plot_view.SetPlotChartNodeID(chart.GetID())
@@ -91,7 +90,6 @@ def _turn(slice_node: Any, volume: Any, tilted: bool) -> None:
 
 
 def _fit(slice_node: Any, volume: Any) -> None:
-    """Centre the slice on the volume and make it hold the volume in the plane."""
     bounds = [0.0] * 6
     volume.GetRASBounds(bounds)
     low, high = np.array(bounds[::2]), np.array(bounds[1::2])

@@ -1,0 +1,6 @@
+"""The views of Slicer that are used, by the singleton tags of their nodes; nothing is imported for them."""
+
+SLICE_VIEWS = {"Red": ("R", "#F34A33"), "Green": ("G", "#6EB04B"), "Yellow": ("Y", "#EDD54C")}
+"""In the order of Slicer's layout "Three over three plot"; label and colour as Slicer gives them to new views."""
+PLOT_VIEWS = {"PlotView1": "P", "PlotView2": "P2", "PlotView3": "P3"}
+TABLE_VIEW = "TableView1"
