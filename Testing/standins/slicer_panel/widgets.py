@@ -1,0 +1,988 @@
+"""The widgets of CTK and Slicer, on PySide6: what api.txt says they show, with as much behaviour as the panel needs.
+
+`build(name)` makes the class of PySide6 that stands for one in the table: every property is a real Qt property
+(stored, or given by `read_NAME` and `write_NAME` of the classes below), every setter slot sets its property.
+What the table names and nothing here does raises NotImplementedError when it is called.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any, ClassVar
+
+import shiboken6
+import vtk
+from PySide6 import QtCore, QtGui, QtWidgets
+
+from . import pythonqt
+from .api import TABLE, bare
+
+EMPTY = {"bool": False, "int": 0, "double": 0.0, "QString": "", "QStringList": []}
+PYTHON = {"bool": bool, "int": int, "double": float, "QString": str, "QStringList": "QStringList"}
+
+
+class Observers:
+    """Observations of MRML objects that end with the widget."""
+
+    def __init__(self, widget: Any) -> None:
+        self.widget = widget
+        self.tags: dict[Any, list[tuple[Any, int]]] = {}
+        tags = self.tags
+        widget.destroyed.connect(lambda *_args: _forget(tags))
+
+    def add(self, key: Any, what: Any, event: Any, f: Any) -> None:
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def observed(_caller: Any, name: str, data: Any = None) -> None:
+            if shiboken6.isValid(self.widget):
+                f(name, data)
+
+        self.tags.setdefault(key, []).append((what, what.AddObserver(event, observed)))
+
+    def drop(self, key: Any) -> None:
+        _forget({0: self.tags.pop(key, [])})
+
+
+def _forget(tags: dict[Any, list[tuple[Any, int]]]) -> None:
+    for what, tag in [pair for pairs in tags.values() for pair in pairs]:
+        what.RemoveObserver(tag)
+    tags.clear()
+
+
+class Base:
+    """What all stand-ins share."""
+
+    defaults: ClassVar[dict[str, Any]] = {}
+
+    def start(self) -> None:
+        """Make the children; called once."""
+
+    def changed(self, name: str) -> None:
+        """A stored property has another value."""
+
+    def emit_signal(self, signature: str, *args: Any) -> None:
+        pythonqt.Signal(self, signature).emit(*args)
+
+
+@cache
+def build(name: str) -> Any:
+    """The class of PySide6 for a class of the table."""
+    api = TABLE[name]
+    own = BEHAVIOUR.get(name)
+    first = api.base not in TABLE
+    base = getattr(QtWidgets, api.base, None) or getattr(QtCore, api.base) if first else build(api.base)
+    namespace: dict[str, Any] = {"api": api}
+    for prop, kind in api.properties.items():
+        namespace[prop] = _property(prop, kind.rstrip("!"), kind.endswith("!"))
+        setter = f"set{prop[0].upper()}{prop[1:]}"
+        if not hasattr(own, setter) and any(bare(m) == setter for m in api.methods):
+            namespace[setter] = lambda self, value, prop=prop: setattr(self, prop, value)
+    if first:
+
+        def init(self: Any, *args: Any) -> None:
+            base.__init__(self, *args)
+            self.values: dict[str, Any] = {}
+            self.observers = Observers(self)
+            self.start()
+
+        namespace["__init__"] = init
+    mixins = ((own,) if own else ()) + ((Base,) if first and own is None else ())
+    return type(name, (*mixins, base), namespace)
+
+
+def _property(name: str, kind: str, read_only: bool) -> Any:
+    def read(self: Any) -> Any:
+        reader = getattr(self, f"read_{name}", None)
+        default = next((c.defaults[name] for c in type(self).__mro__ if name in c.__dict__.get("defaults", {})), None)
+        return reader() if reader else self.values.get(name, EMPTY.get(kind) if default is None else default)
+
+    def write(self: Any, value: Any) -> None:
+        writer = getattr(self, f"write_{name}", None)
+        if writer:
+            writer(value)
+        elif read(self) != value:
+            self.values[name] = value
+            self.changed(name)
+
+    return QtCore.Property(PYTHON.get(kind, "QVariant"), read, None if read_only else write)
+
+
+def _row(widget: Any, *children: Any) -> None:
+    layout = QtWidgets.QHBoxLayout(widget)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for child in children:
+        layout.addWidget(child)
+
+
+class MRMLWidget(Base):
+    scene: Any = None
+
+    def mrmlScene(self) -> Any:
+        return self.scene
+
+    def setMRMLScene(self, scene: Any) -> None:
+        if scene is not self.scene:
+            self.scene = scene
+            self.scene_changed()
+            self.emit_signal("mrmlSceneChanged(vtkMRMLScene*)", scene)
+
+    def scene_changed(self) -> None:
+        """The scene is another one, or none."""
+
+
+class NodeComboBox(MRMLWidget):
+    """qMRMLNodeComboBox.cxx: lists the nodes of its types, follows the scene, keeps its choice by node ID."""
+
+    defaults: ClassVar[dict[str, Any]] = {
+        "addEnabled": True,
+        "removeEnabled": True,
+        "selectNodeUponCreation": True,
+        "noneDisplay": "None",
+        "showChildNodeTypes": True,
+    }
+
+    def start(self) -> None:
+        self.box = QtWidgets.QComboBox()
+        self.box.setSizeAdjustPolicy(QtWidgets.QComboBox.AdjustToMinimumContentsLengthWithIcon)
+        self.box.setMinimumContentsLength(8)
+        _row(self, self.box)
+        self.setSizePolicy(QtWidgets.QSizePolicy.Preferred, QtWidgets.QSizePolicy.Fixed)
+        self.attributes: dict[tuple[str, str], Any] = {}
+        self.seen: dict[str, Any] = {}
+        self.current = self.requested = ""
+        self.box.activated.connect(self.activated)
+        self.setEnabled(False)
+
+    def setMRMLScene(self, scene: Any) -> None:
+        if scene is self.scene:
+            return
+        self.observers.drop("scene")
+        self.scene = scene
+        self.setEnabled(scene is not None)
+        if scene is not None:
+            for event in (scene.NodeAddedEvent, scene.NodeAboutToBeRemovedEvent, scene.NodeRemovedEvent):
+                self.observers.add("scene", scene, event, self.scene_event)
+            for event in (scene.EndCloseEvent, scene.EndImportEvent, scene.EndBatchProcessEvent):
+                self.observers.add("scene", scene, event, lambda *_args: self.refill())
+        self.refill(select=self.requested or None)
+
+    def scene_event(self, event: str, node: Any) -> None:
+        if event == "NodeAboutToBeRemovedEvent":
+            if self.fits(node):
+                self.emit_signal("nodeAboutToBeRemoved(vtkMRMLNode*)", node)
+        elif not self.scene.IsBatchProcessing():
+            self.refill()
+            if event == "NodeAddedEvent" and self.fits(node):
+                self.emit_signal("nodeAdded(vtkMRMLNode*)", node)
+
+    def fits(self, node: Any) -> bool:
+        kinds = self.property("nodeTypes") or []
+        if node.GetHideFromEditors() and not self.property("showHidden"):
+            return False
+        exact = not self.property("showChildNodeTypes")
+        kind = next((k for k in kinds if node.GetClassName() == k or (not exact and node.IsA(k))), None)
+        if kind is None or any(node.IsA(k) for k in self.property("hideChildNodeTypes") or [] if k not in kinds):
+            return False
+        wanted = [(n, v) for (k, n), v in self.attributes.items() if k == kind]
+        return all(node.GetAttribute(n) is not None and v in (None, node.GetAttribute(n)) for n, v in wanted)
+
+    def nodes(self) -> list[Any]:
+        every = [] if self.scene is None else [self.scene.GetNthNode(i) for i in range(self.scene.GetNumberOfNodes())]
+        return [node for node in every if self.fits(node)]
+
+    def refill(self, select: str | None = None) -> None:
+        """List the nodes again; without a choice the last node takes its place unless None is allowed."""
+        nodes = {node.GetID(): node for node in self.nodes()}
+        for key in [k for k in self.seen if nodes.get(k) is not self.seen[k]]:
+            self.observers.drop(key)
+        for key in [k for k in nodes if self.seen.get(k) is not nodes[k]]:
+            self.observers.add(key, nodes[key], "ModifiedEvent", lambda *_args: self.rename())
+        self.seen = nodes
+        self.box.clear()
+        if self.property("noneEnabled"):
+            self.box.addItem(self.property("noneDisplay"), "")
+        for key, node in nodes.items():
+            self.box.addItem(node.GetName(), key)
+        wanted = self.current if select is None else select
+        first_fill = not self.current and select is None and not self.property("noneEnabled")
+        if (wanted and wanted not in nodes) or first_fill:
+            wanted = "" if self.property("noneEnabled") or not nodes else list(nodes)[-1 if self.current else 0]
+        self.choose(wanted)
+
+    def rename(self) -> None:
+        for key, node in self.seen.items():
+            index = self.box.findData(key)
+            if index >= 0 and self.box.itemText(index) != node.GetName():
+                self.box.setItemText(index, node.GetName())
+
+    def choose(self, key: str) -> None:
+        index = self.box.findData(key)
+        key = key if index >= 0 else ""
+        self.box.setCurrentIndex(index if key else self.box.findData(""))
+        if key == self.current:
+            return
+        self.current = key
+        node = self.currentNode()
+        self.emit_signal("currentNodeChanged(vtkMRMLNode*)", node)
+        self.emit_signal("currentNodeChanged(bool)", node is not None)
+        self.emit_signal("currentNodeIDChanged(QString)", key)
+
+    def activated(self, index: int) -> None:
+        self.choose(self.box.itemData(index) or "")
+        self.emit_signal("nodeActivated(vtkMRMLNode*)", self.currentNode())
+
+    def changed(self, name: str) -> None:
+        if name in (
+            "nodeTypes",
+            "showHidden",
+            "showChildNodeTypes",
+            "hideChildNodeTypes",
+            "noneEnabled",
+            "noneDisplay",
+        ):
+            self.refill()
+
+    def addAttribute(self, kind: str, name: str, value: Any = None) -> None:
+        self.attributes[kind, name] = None if value is None else str(value)
+        self.refill()
+
+    def removeAttribute(self, kind: str, name: str) -> None:
+        self.attributes.pop((kind, name), None)
+        self.refill()
+
+    def currentNode(self) -> Any:
+        return self.scene.GetNodeByID(self.current) if self.scene is not None and self.current else None
+
+    def read_currentNodeID(self) -> str:
+        return self.current
+
+    def write_currentNodeID(self, key: str) -> None:
+        if self.scene is None:
+            self.requested = key
+        else:
+            self.choose(key)
+
+    def setCurrentNodeID(self, key: str | None) -> None:
+        self.write_currentNodeID(key or "")
+
+    def setCurrentNode(self, node: Any) -> None:
+        self.write_currentNodeID("" if node is None else node.GetID() or "")
+
+    def setCurrentNodeIndex(self, index: int) -> None:
+        self.choose(self.nodes()[index].GetID() if 0 <= index < len(self.nodes()) else "")
+
+    def nodeCount(self) -> int:
+        return len(self.nodes())
+
+    def nodeFromIndex(self, index: int) -> Any:
+        return self.nodes()[index] if 0 <= index < len(self.nodes()) else None
+
+    def setNodeTypeLabel(self, _label: str, _kind: str) -> None:
+        """Only wording in the menu."""
+
+    def addMenuAction(self, action: Any) -> None:
+        self.box.addAction(action)
+
+    def addNode(self, kind: str = "") -> Any:
+        kind = kind or (self.property("nodeTypes") or [""])[0]
+        if kind not in self.property("nodeTypes"):
+            return None
+        name = self.property("baseName") or self.scene.GetTypeDisplayNameByClassName(kind) or kind
+        node = self.scene.AddNewNodeByClass(kind, self.scene.GenerateUniqueName(name))
+        for (k, attribute), value in self.attributes.items():
+            if k == kind:
+                node.SetAttribute(attribute, value or "")
+        self.refill()
+        if self.property("selectNodeUponCreation"):
+            self.setCurrentNode(node)
+        self.emit_signal("nodeAddedByUser(vtkMRMLNode*)", node)
+        return node
+
+    def removeCurrentNode(self) -> None:
+        self.scene.RemoveNode(self.currentNode())
+
+
+def show_children(widget: Any, expanded: bool, hidden: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Show or hide the children of a collapsible widget, but for those that were hidden before it collapsed."""
+    children = [child for child in widget.children() if isinstance(child, QtWidgets.QWidget)]
+    if not expanded:
+        hidden = tuple(child for child in children if child.isHidden())
+    for child in children:
+        child.setVisible(expanded and child not in hidden)
+    return hidden
+
+
+class CollapsibleButton(Base):
+    defaults: ClassVar[dict[str, Any]] = {"collapsedHeight": 14}
+    hidden: tuple[Any, ...] = ()
+
+    def start(self) -> None:
+        self.setCheckable(True)
+        self.setChecked(True)
+        self.toggled.connect(self.collapse)
+        self.setContentsMargins(0, self.header(), 0, 0)
+
+    def header(self) -> int:
+        return self.fontMetrics().height() + 10
+
+    def read_collapsed(self) -> bool:
+        return not self.isChecked()
+
+    def write_collapsed(self, collapsed: bool) -> None:
+        self.setChecked(not collapsed)
+
+    def collapse(self, expanded: bool) -> None:
+        self.setMaximumHeight(16777215 if expanded else self.header())
+        self.hidden = show_children(self, expanded, self.hidden)
+        self.emit_signal("contentsCollapsed(bool)", not expanded)
+
+    def sizeHint(self) -> QtCore.QSize:
+        inner = self.layout().sizeHint() if self.layout() is not None and self.isChecked() else QtCore.QSize(120, 0)
+        return inner if self.isChecked() and self.layout() is not None else QtCore.QSize(inner.width(), self.header())
+
+    minimumSizeHint = sizeHint
+
+    def hitButton(self, pos: QtCore.QPoint) -> bool:
+        return pos.y() < self.header()
+
+    def paintEvent(self, _event: Any) -> None:
+        painter = QtWidgets.QStylePainter(self)
+        option = QtWidgets.QStyleOptionButton()
+        option.initFrom(self)
+        option.rect = QtCore.QRect(0, 0, self.width(), self.header())
+        painter.drawControl(QtWidgets.QStyle.CE_PushButtonBevel, option)
+        arrow = QtWidgets.QStyleOption()
+        arrow.initFrom(self)
+        arrow.rect = QtCore.QRect(4, 0, 12, self.header())
+        element = (
+            QtWidgets.QStyle.PE_IndicatorArrowDown if self.isChecked() else QtWidgets.QStyle.PE_IndicatorArrowRight
+        )
+        painter.drawPrimitive(element, arrow)
+        flags = QtCore.Qt.AlignVCenter | QtCore.Qt.TextShowMnemonic
+        painter.drawItemText(
+            option.rect.adjusted(22, 0, 0, 0),
+            flags,
+            self.palette(),
+            self.isEnabled(),
+            self.text(),
+            QtGui.QPalette.ButtonText,
+        )
+
+
+class CollapsibleGroupBox(Base):
+    hidden: tuple[Any, ...] = ()
+
+    def start(self) -> None:
+        self.setCheckable(True)
+        self.setChecked(True)
+        self.toggled.connect(self.collapse)
+
+    def read_collapsed(self) -> bool:
+        return not self.isChecked()
+
+    def write_collapsed(self, collapsed: bool) -> None:
+        self.setChecked(not collapsed)
+
+    def collapse(self, expanded: bool) -> None:
+        self.setMaximumHeight(16777215 if expanded else self.fontMetrics().height() + 8)
+        self.hidden = show_children(self, expanded, self.hidden)
+
+
+class DoubleSpinBox(Base):
+    defaults: ClassVar[dict[str, Any]] = {"decimals": 2, "maximum": 99.99, "singleStep": 1.0}
+
+    def start(self) -> None:
+        self.box = QtWidgets.QDoubleSpinBox()
+        self.box.setKeyboardTracking(False)
+        _row(self, self.box)
+        self.setFocusProxy(self.box)
+        self.box.valueChanged.connect(self.moved)
+        self.box.editingFinished.connect(lambda: self.emit_signal("editingFinished()"))
+
+    def moved(self, value: float) -> None:
+        self.emit_signal("valueChanged(double)", value)
+        self.emit_signal("valueChanged(QString)", self.box.text())
+
+    def changed(self, name: str) -> None:
+        setter = getattr(self.box, f"set{name[0].upper()}{name[1:]}", None)
+        value = self.values[name]
+        if setter and name in ("decimals", "minimum", "maximum", "singleStep", "prefix", "suffix", "readOnly"):
+            setter(min(max(value, -1e300), 1e300) if name in ("minimum", "maximum") else value)
+        if name == "decimals":
+            self.emit_signal("decimalsChanged(int)", value)
+
+    def read_value(self) -> float:
+        return self.box.value()
+
+    def write_value(self, value: float) -> None:
+        self.box.setValue(value)
+
+    def setValueIfDifferent(self, value: float) -> None:
+        self.box.setValue(value)
+
+    def stepUp(self) -> None:
+        self.box.stepUp()
+
+    def stepDown(self) -> None:
+        self.box.stepDown()
+
+
+class DoubleSlider(Base):
+    """A QSlider of 1000 steps; the value is not rounded to them unless the handle moves."""
+
+    defaults: ClassVar[dict[str, Any]] = {"maximum": 99.0, "singleStep": 1.0, "pageStep": 10.0, "tracking": True}
+
+    def start(self) -> None:
+        self.bar = QtWidgets.QSlider(QtCore.Qt.Horizontal)
+        self.bar.setMaximum(1000)
+        self.here = 0.0
+        _row(self, self.bar)
+        self.setFocusProxy(self.bar)
+        self.bar.sliderPressed.connect(lambda: self.emit_signal("sliderPressed()"))
+        self.bar.sliderReleased.connect(lambda: self.emit_signal("sliderReleased()"))
+        self.bar.valueChanged.connect(self.moved)
+
+    def moved(self, step: int) -> None:
+        low, high = self.property("minimum"), self.property("maximum")
+        self.write_value(low + (high - low) * step / 1000)
+
+    def read_value(self) -> float:
+        return self.here
+
+    def write_value(self, value: float) -> None:
+        low, high = self.property("minimum"), self.property("maximum")
+        value = min(max(value, low), high)
+        self.bar.blockSignals(True)
+        self.bar.setValue(round(1000 * (value - low) / (high - low)) if high > low else 0)
+        self.bar.blockSignals(False)
+        if value != self.here:
+            self.here = value
+            self.emit_signal("valueChanged(double)", value)
+
+    def changed(self, name: str) -> None:
+        if name in ("minimum", "maximum"):
+            self.write_value(self.here)
+
+
+class SliderWidget(Base):
+    """ctkSliderWidget.cpp: a slider and a spin box with one value.
+
+    Without tracking it tells each move by valueIsChanging and the last one, at the release, by valueChanged.
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {
+        "decimals": 2,
+        "maximum": 99.0,
+        "singleStep": 1.0,
+        "pageStep": 10.0,
+        "tracking": True,
+        "spinBoxVisible": True,
+    }
+    changing = False
+    before = 0.0
+
+    def start(self) -> None:
+        self.slider, self.spin = build("ctkDoubleSlider")(), build("ctkDoubleSpinBox")()
+        _row(self, self.slider, self.spin)
+        self.layout().setStretch(0, 1)
+        self.spin.setProperty("maximum", 99.0)
+        pythonqt.Signal(self.slider, "valueChanged(double)").connect(self.moved)
+        pythonqt.Signal(self.spin, "valueChanged(double)").connect(self.typed)
+        pythonqt.Signal(self.slider, "sliderPressed()").connect(self.press)
+        pythonqt.Signal(self.slider, "sliderReleased()").connect(self.release)
+
+    def press(self) -> None:
+        if not self.property("tracking"):
+            self.before, self.changing = self.read_value(), True
+
+    def release(self) -> None:
+        if not self.property("tracking"):
+            self.changing = False
+            if self.read_value() != self.before:
+                self.emit_signal("valueChanged(double)", self.read_value())
+
+    def typed(self, value: float) -> None:
+        if abs(value - self.slider.here) >= 10.0 ** -self.property("decimals"):
+            self.slider.write_value(value)
+
+    def moved(self, value: float) -> None:
+        self.spin.blockSignals(True)
+        self.spin.write_value(value)
+        self.spin.blockSignals(False)
+        if not self.property("tracking"):
+            self.emit_signal("valueIsChanging(double)", value)
+        if not self.changing:
+            self.emit_signal("valueChanged(double)", value)
+
+    def read_value(self) -> float:
+        return self.before if self.changing else self.slider.here
+
+    def write_value(self, value: float) -> None:
+        changing, self.changing = self.changing, False
+        self.slider.write_value(round(value, max(self.property("decimals"), 0)))
+        self.changing = changing
+
+    def reset(self) -> None:
+        self.write_value(0.0)
+
+    def changed(self, name: str) -> None:
+        if name in ("minimum", "maximum", "singleStep"):
+            self.slider.setProperty(name, self.values[name])
+        if name in ("minimum", "maximum", "singleStep", "decimals", "prefix", "suffix"):
+            self.spin.blockSignals(True)
+            self.spin.setProperty(name, self.values[name])
+            self.spin.blockSignals(False)
+        if name == "decimals":
+            self.emit_signal("decimalsChanged(int)", self.values[name])
+        if name == "spinBoxVisible":
+            self.spin.setVisible(self.values[name])
+
+
+class RangeWidget(Base):
+    defaults: ClassVar[dict[str, Any]] = {"decimals": 2, "maximum": 99.0, "maximumValue": 99.0, "singleStep": 1.0}
+
+    def start(self) -> None:
+        self.low, self.high = QtWidgets.QDoubleSpinBox(), QtWidgets.QDoubleSpinBox()
+        _row(self, self.low, self.high)
+        self.low.setMaximum(99.0)
+        self.high.setMaximum(99.0)
+        self.high.setValue(99.0)
+        self.low.valueChanged.connect(lambda v: self.setValues(v, max(v, self.high.value())))
+        self.high.valueChanged.connect(lambda v: self.setValues(min(v, self.low.value()), v))
+
+    def read_minimumValue(self) -> float:
+        return self.values.get("minimumValue", 0.0)
+
+    def write_minimumValue(self, value: float) -> None:
+        self.setValues(value, max(value, self.property("maximumValue")))
+
+    def write_maximumValue(self, value: float) -> None:
+        self.setValues(min(value, self.property("minimumValue")), value)
+
+    def setRange(self, low: float, high: float) -> None:
+        self.setProperty("minimum", low)
+        self.setProperty("maximum", high)
+
+    def setValues(self, low: float, high: float) -> None:
+        bounds = self.property("minimum"), self.property("maximum")
+        low, high = (min(max(v, bounds[0]), bounds[1]) for v in (low, high))
+        if (low, high) == (self.property("minimumValue"), self.property("maximumValue")):
+            return
+        self.values.update(minimumValue=low, maximumValue=high)
+        for box, value in ((self.low, low), (self.high, high)):
+            box.blockSignals(True)
+            box.setValue(value)
+            box.blockSignals(False)
+        self.emit_signal("valuesChanged(double,double)", low, high)
+
+    def changed(self, name: str) -> None:
+        for box in (self.low, self.high):
+            if name in ("minimum", "maximum", "decimals", "singleStep"):
+                getattr(box, f"set{name[0].upper()}{name[1:]}")(self.values[name])
+
+
+class PathLineEdit(Base):
+    """ctkPathLineEdit.cpp: an editable combo box with the history; its signal tells of paths that pass its filters.
+
+    So an emptied text, or one without the right ending, changes `currentPath` without currentPathChanged.
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {"showBrowseButton": True, "showHistoryButton": True}
+    valid = False
+
+    def start(self) -> None:
+        self.box, self.button = QtWidgets.QComboBox(), QtWidgets.QToolButton()
+        self.box.setEditable(True)
+        self.box.setInsertPolicy(QtWidgets.QComboBox.NoInsert)
+        self.box.setSizeAdjustPolicy(QtWidgets.QComboBox.AdjustToMinimumContentsLengthWithIcon)
+        self.button.setText("...")
+        _row(self, self.box, self.button)
+        self.setFocusProxy(self.box)
+        self.edit = self.box.lineEdit()
+        self.button.clicked.connect(lambda _checked: self.browse())
+        self.edit.textChanged.connect(self.text_changed)
+
+    def text_changed(self, text: str) -> None:
+        endings = re.findall(r"\*(\.\w+)", " ".join(self.property("nameFilters") or []))
+        before, self.valid = self.valid, any(text.endswith(e) for e in endings) if endings else bool(text)
+        if self.valid:
+            self.emit_signal("currentPathChanged(QString)", text)
+        if self.valid != before:
+            self.emit_signal("validInputChanged(bool)", self.valid)
+
+    def comboBox(self) -> Any:
+        return self.box
+
+    def read_currentPath(self) -> str:
+        return self.edit.text()
+
+    def write_currentPath(self, path: str) -> None:
+        self.edit.setText(path)
+
+    def setCurrentPath(self, path: str) -> None:
+        self.edit.setText(path)
+
+    def browse(self) -> None:
+        path = pythonqt.POPUP[0]("ctkPathLineEdit.browse")
+        if path:
+            self.edit.setText(path)
+
+    def retrieveHistory(self) -> None:
+        """Fills the list from the settings; where the text is empty the newest path is shown."""
+        path = self.edit.text()
+        history = QtCore.QSettings().value(self.property("settingKey"), [])
+        self.box.clear()
+        self.box.addItems([history] if isinstance(history, str) else history or [])
+        if path:
+            self.edit.setText(path)
+
+    def changed(self, name: str) -> None:
+        if name == "settingKey":
+            self.retrieveHistory()
+
+    def addCurrentPathToHistory(self) -> None:
+        path = self.edit.text()
+        if path:
+            history = QtCore.QSettings().value(self.property("settingKey"), []) or []
+            history = [history] if isinstance(history, str) else history
+            QtCore.QSettings().setValue(self.property("settingKey"), [path, *[h for h in history if h != path]])
+            index = self.box.findText(path)
+            if index >= 0:
+                self.box.removeItem(index)
+            self.box.insertItem(0, path)
+            self.box.setCurrentIndex(0)
+
+
+class DirectoryButton(Base):
+    def start(self) -> None:
+        self.button = QtWidgets.QPushButton()
+        _row(self, self.button)
+        self.setFocusProxy(self.button)
+        self.button.clicked.connect(lambda _checked: self.browse())
+        self.write_directory(".")
+
+    def read_directory(self) -> str:
+        return self.values["directory"]
+
+    def write_directory(self, path: str) -> None:
+        path = QtCore.QDir(path).absolutePath()
+        if path != self.values.get("directory"):
+            self.values["directory"] = path
+            self.button.setText(path)
+            self.emit_signal("directoryChanged(QString)", path)
+        self.emit_signal("directorySelected(QString)", path)
+
+    def browse(self) -> str:
+        path = pythonqt.POPUP[0]("ctkDirectoryButton.browse")
+        if path:
+            self.write_directory(path)
+        return path or ""
+
+
+class ColorPickerButton(Base):
+    defaults: ClassVar[dict[str, Any]] = {"color": QtGui.QColor("black"), "displayColorName": True}
+
+    def start(self) -> None:
+        self.clicked.connect(lambda _checked: self.changeColor())
+
+    def changeColor(self) -> None:
+        color = pythonqt.POPUP[0]("ctkColorPickerButton.changeColor")
+        if color is not None:
+            self.setProperty("color", color)
+
+    def changed(self, name: str) -> None:
+        if name == "color":
+            pixmap = QtGui.QPixmap(16, 16)
+            pixmap.fill(self.values["color"])
+            self.setIcon(QtGui.QIcon(pixmap))
+            self.emit_signal("colorChanged(QColor)", self.values["color"])
+
+
+class SegmentsTableView(MRMLWidget):
+    node: Any = None
+
+    def start(self) -> None:
+        self.table = QtWidgets.QTableWidget(0, 1)
+        self.table.horizontalHeader().setStretchLastSection(True)
+        _row(self, self.table)
+
+    def segmentationNode(self) -> Any:
+        return self.node
+
+    def setSegmentationNode(self, node: Any) -> None:
+        self.observers.drop("node")
+        self.node = node
+        if node is not None:
+            segmentation = node.GetSegmentation()
+            for event in (segmentation.SegmentAdded, segmentation.SegmentRemoved, segmentation.SegmentModified):
+                self.observers.add("node", node, event, lambda *_args: self.refill())
+        self.refill()
+
+    def displayedSegmentIDs(self) -> list[str]:
+        return list(self.node.GetSegmentation().GetSegmentIDs()) if self.node is not None else []
+
+    def refill(self) -> None:
+        self.table.setRowCount(len(self.displayedSegmentIDs()))
+        for row, key in enumerate(self.displayedSegmentIDs()):
+            name = self.node.GetSegmentation().GetSegment(key).GetName()
+            self.table.setItem(row, 0, QtWidgets.QTableWidgetItem(name))
+
+    def selectedSegmentIDs(self) -> list[str]:
+        keys = self.displayedSegmentIDs()
+        return [keys[i.row()] for i in self.table.selectionModel().selectedRows()]
+
+    def setSelectedSegmentIDs(self, chosen: list[str]) -> None:
+        self.table.clearSelection()
+        for row, key in enumerate(self.displayedSegmentIDs()):
+            if key in chosen:
+                self.table.selectRow(row)
+
+    def clearSelection(self) -> None:
+        self.table.clearSelection()
+
+
+class Effect(Base):
+    """qSlicerSegmentEditorAbstractEffect.h, as far as its parameters in the editor node go."""
+
+    def begin(self, name: str, editor: Any) -> Effect:
+        self.values["name"], self.editor = name, editor
+        return self
+
+    def parameter(self, name: str) -> str:
+        return self.editor.node.GetAttribute(f"{self.values['name']}.{name}") or ""
+
+    def setParameter(self, name: str, value: Any) -> None:
+        self.editor.node.SetAttribute(f"{self.values['name']}.{name}", str(value))
+
+
+class SegmentEditor(MRMLWidget):
+    """qMRMLSegmentEditorWidget.cxx over the real vtkMRMLSegmentEditorNode; nothing is painted by mouse.
+
+    `shortcuts` and `views` say whether keyboard shortcuts and view observations are installed.
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {
+        "undoEnabled": True,
+        "maximumNumberOfUndoStates": 10,
+        "unorderedEffectsVisible": True,
+        "segmentationNodeSelectorVisible": True,
+        "sourceVolumeNodeSelectorVisible": True,
+        "switchToSegmentationsButtonVisible": True,
+        "addRemoveSegmentButtonsVisible": True,
+        "maskingSectionVisible": True,
+        "specifyGeometryButtonVisible": True,
+        "show3DButtonVisible": True,
+        "autoShowSourceVolumeNode": True,
+    }
+    node: Any = None
+    shortcuts = views = False
+    EFFECTS = ("Threshold", "Paint", "Draw", "Erase", "Level tracing", "Grow from seeds", "Fill between slices",
+               "Margin", "Hollow", "Smoothing", "Scissors", "Islands", "Logical operators", "Mask volume")  # fmt: skip
+
+    def start(self) -> None:
+        self.order: list[str] = []
+        self.effects = {
+            name: build("qSlicerSegmentEditorAbstractEffect")(self).begin(name, self) for name in self.EFFECTS
+        }
+        self.seen: tuple[Any, ...] = (None, None, "")
+        column = QtWidgets.QVBoxLayout(self)
+        column.setContentsMargins(0, 0, 0, 0)
+        self.table = build("qMRMLSegmentsTableView")()
+        self.buttons = QtWidgets.QLabel("  ".join(self.EFFECTS[:6]))
+        column.addWidget(self.table)
+        column.addWidget(self.buttons)
+
+    def scene_changed(self) -> None:
+        self.updateWidgetFromMRML()
+
+    def mrmlSegmentEditorNode(self) -> Any:
+        return self.node
+
+    def setMRMLSegmentEditorNode(self, node: Any) -> None:
+        if node is self.node:
+            return
+        self.observers.drop("node")
+        self.node = node
+        if node is not None:
+            self.observers.add("node", node, "ModifiedEvent", lambda *_args: self.updateWidgetFromMRML())
+        self.updateWidgetFromMRML()
+
+    def updateWidgetFromMRML(self) -> None:
+        if self.scene is None or self.node is None or self.scene.IsClosing() or self.scene.IsBatchProcessing():
+            return
+        now = (self.segmentationNode(), self.sourceVolumeNode(), self.currentSegmentID())
+        before, self.seen = self.seen, now
+        if now[0] is not before[0]:
+            self.table.setSegmentationNode(now[0])
+            if now[0] is not None:
+                now[0].CreateDefaultDisplayNodes()
+            self.emit_signal("segmentationNodeChanged(vtkMRMLSegmentationNode*)", now[0])
+        if now[1] is not before[1]:
+            self.emit_signal("sourceVolumeNodeChanged(vtkMRMLVolumeNode*)", now[1])
+        if now[2] != before[2]:
+            self.table.setSelectedSegmentIDs([now[2]])
+            self.emit_signal("currentSegmentIDChanged(QString)", now[2])
+
+    def segmentationNode(self) -> Any:
+        return self.node.GetSegmentationNode() if self.node is not None else None
+
+    def segmentationNodeID(self) -> str:
+        return self.segmentationNode().GetID() if self.segmentationNode() else ""
+
+    def sourceVolumeNode(self) -> Any:
+        return self.node.GetSourceVolumeNode() if self.node is not None else None
+
+    def sourceVolumeNodeID(self) -> str:
+        return self.sourceVolumeNode().GetID() if self.sourceVolumeNode() else ""
+
+    def currentSegmentID(self) -> str:
+        return (self.node.GetSelectedSegmentID() or "") if self.node is not None else ""
+
+    def setSegmentationNode(self, node: Any) -> None:
+        if self.node is None or self.segmentationNode() is node:
+            return
+        self.node.SetAndObserveSegmentationNode(node)
+        self.setActiveEffect(None)
+        if node is not None and node.GetSegmentation().GetNumberOfSegments() and not self.currentSegmentID():
+            self.node.SetSelectedSegmentID(node.GetSegmentation().GetNthSegmentID(0))
+
+    def setSegmentationNodeID(self, key: str) -> None:
+        self.setSegmentationNode(self.scene.GetNodeByID(key) if key else None)
+
+    def setSourceVolumeNode(self, node: Any) -> None:
+        if self.node is None:
+            return
+        self.node.SetAndObserveSourceVolumeNode(node)
+        segmentation = self.segmentationNode()
+        if segmentation is not None and node is not None:
+            segmentation.SetReferenceImageGeometryParameterFromVolumeNode(node)
+
+    def setSourceVolumeNodeID(self, key: str) -> None:
+        self.setSourceVolumeNode(self.scene.GetNodeByID(key) if key else None)
+
+    def setCurrentSegmentID(self, key: str) -> None:
+        if self.node is not None:
+            self.node.SetSelectedSegmentID(key)
+
+    def effectByName(self, name: str) -> Any:
+        return self.effects.get(name)
+
+    def availableEffectNames(self) -> list[str]:
+        return list(self.effects)
+
+    def setEffectNameOrder(self, names: list[str]) -> None:
+        self.order = list(names)
+
+    def effectNameOrder(self) -> list[str]:
+        return self.order
+
+    def shown(self) -> list[str]:
+        rest = [n for n in self.effects if n not in self.order] if self.property("unorderedEffectsVisible") else []
+        return [n for n in self.order if n in self.effects] + rest
+
+    def effectCount(self) -> int:
+        return len(self.shown())
+
+    def effectByIndex(self, index: int) -> Any:
+        return self.effects[self.shown()[index]]
+
+    def updateEffectList(self) -> None:
+        self.buttons.setText("  ".join(self.shown()))
+
+    def activeEffect(self) -> Any:
+        return self.effects.get(self.node.GetActiveEffectName() or "") if self.node is not None else None
+
+    def setActiveEffect(self, effect: Any) -> None:
+        if self.node is not None:
+            self.node.SetActiveEffectName(effect.values["name"] if effect is not None else "")
+
+    def setActiveEffectByName(self, name: str) -> None:
+        self.setActiveEffect(self.effectByName(name))
+
+    def installKeyboardShortcuts(self, _parent: Any = None) -> None:
+        self.shortcuts = True
+
+    def uninstallKeyboardShortcuts(self) -> None:
+        self.shortcuts = False
+
+    def setupViewObservations(self) -> None:
+        self.views = True
+
+    def removeViewObservations(self) -> None:
+        self.views = False
+
+    def saveStateForUndo(self) -> None:
+        """Nothing is painted by mouse here, so nothing is undone."""
+
+    def hideLabelLayer(self) -> None:
+        for i in range(self.scene.GetNumberOfNodesByClass("vtkMRMLSliceCompositeNode")):
+            self.scene.GetNthNodeByClass(i, "vtkMRMLSliceCompositeNode").SetLabelVolumeID(None)
+
+
+class PlayWidget(MRMLWidget):
+    defaults: ClassVar[dict[str, Any]] = {"RecordingControlsVisible": True}
+    node: Any = None
+
+    def start(self) -> None:
+        _row(self, *(QtWidgets.QPushButton(text) for text in ("|<", "<", "Play", ">", ">|")))
+
+    def setMRMLSequenceBrowserNode(self, node: Any) -> None:
+        self.node = node
+
+    def onVcrFirst(self) -> None:
+        self.node.SelectFirstItem()
+
+    def onVcrLast(self) -> None:
+        self.node.SelectLastItem()
+
+    def onVcrNext(self) -> None:
+        self.node.SelectNextItem(1)
+
+    def onVcrPrevious(self) -> None:
+        self.node.SelectNextItem(-1)
+
+    def onVcrPlayPause(self) -> None:
+        self.setPlaybackEnabled(not self.node.GetPlaybackActive())
+
+    def setPlaybackEnabled(self, play: bool) -> None:
+        self.node.SetPlaybackActive(play)
+
+    def setPlaybackRateFps(self, rate: float) -> None:
+        self.node.SetPlaybackRateFps(rate)
+
+    def setPlaybackLoopEnabled(self, loop: bool) -> None:
+        self.node.SetPlaybackLooped(loop)
+
+
+class SceneOnly(Base):
+    """What qMRMLSliderWidget and qMRMLSpinBox add: a scene, for the units in it."""
+
+    scene: Any = None
+
+    def mrmlScene(self) -> Any:
+        return self.scene
+
+    def setMRMLScene(self, scene: Any) -> None:
+        self.scene = scene
+
+
+BEHAVIOUR: dict[str, Any] = {
+    "qMRMLWidget": MRMLWidget,
+    "qMRMLNodeComboBox": NodeComboBox,
+    "qMRMLCollapsibleButton": MRMLWidget,
+    "qMRMLSliderWidget": SceneOnly,
+    "qMRMLSpinBox": SceneOnly,
+    "qMRMLSegmentEditorWidget": SegmentEditor,
+    "qMRMLSegmentsTableView": SegmentsTableView,
+    "qMRMLSequenceBrowserPlayWidget": PlayWidget,
+    "qSlicerSegmentEditorAbstractEffect": Effect,
+    "ctkCollapsibleButton": CollapsibleButton,
+    "ctkCollapsibleGroupBox": CollapsibleGroupBox,
+    "ctkDoubleSpinBox": DoubleSpinBox,
+    "ctkDoubleSlider": DoubleSlider,
+    "ctkSliderWidget": SliderWidget,
+    "ctkRangeWidget": RangeWidget,
+    "ctkPathLineEdit": PathLineEdit,
+    "ctkDirectoryButton": DirectoryButton,
+    "ctkColorPickerButton": ColorPickerButton,
+}
