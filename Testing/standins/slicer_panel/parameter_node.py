@@ -605,7 +605,7 @@ def connect_parameters(self: Any, mapping: dict[str, Any]) -> int:
 
     for name, connector in connectors.items():
         connector.write(self.getValue(name))
-        connector.onChanged(lambda name=name, connector=connector: from_gui(name, connector))
+        connector.onChanged(lambda *_args, name=name, connector=connector: from_gui(name, connector))
     self._guis[tag] = (connectors, self.AddObserver("ModifiedEvent", to_gui))
     return tag
 

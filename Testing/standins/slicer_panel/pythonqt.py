@@ -314,7 +314,7 @@ def _member(q: Any, name: str) -> tuple[str | None, Any]:
     value = getattr(real, name, None)
     if value is None:
         return None, None
-    if isinstance(value, QtCore.Signal):
+    if issubclass(type(value), QtCore.Signal):  # its isinstance() takes a reference of False away: Python 3.11 crashes
         return "signal", _signal_of(q, name)
     if not callable(value) or isinstance(value, type):
         return "value", value
