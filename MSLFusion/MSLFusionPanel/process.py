@@ -292,6 +292,6 @@ def _reason(log: deque[str], code: int, crashed: bool) -> str:
         return _("The worker ended because the GPU's memory is not enough: close other programs that use the GPU.")
     if "memoryerror" in words or "bad_alloc" in words or "killed" in words or code in (137, -9):
         return _("The worker ended, most likely because the computer's memory is not enough.")
-    if crashed:
+    if crashed or "exit abnormally" in words:  # so the launcher says, which itself ends in peace
         return _("The worker crashed or was ended from outside (the computer's memory may not be enough).")
     return _("The worker ended unexpectedly (exit code {code}).").format(code=code)

@@ -210,7 +210,8 @@ class Task:
                     on_part(message)
             except Exception as error:  # the generator shall fail, not only the delivery
                 self._go_on(turn, error=error)
-                self._worker.cancel(self._call)
+                if self._call is not None:
+                    self._worker.cancel(self._call)
 
         def failed(failure: Failure) -> None:
             self._go_on(turn, error=Cancelled() if failure.reason == CANCELLED else WorkerError(failure))
@@ -219,6 +220,10 @@ class Task:
             if waits():
                 fields = (header.get(name) for name in ("stage", "done", "total", "seconds_left"))
                 _tell(self._on_progress, *fields)
+
+        def warning(sentence: str) -> None:
+            if waits():
+                _tell(self._on_warning, sentence)
 
         kwargs = dict(request.kwargs)
         on_part = kwargs.pop("on_part", _nothing)
@@ -229,7 +234,7 @@ class Task:
             on_error=failed,
             on_dropped=lambda: self._go_on(turn, error=Cancelled()),
             on_progress=progress,
-            on_warning=lambda sentence: waits() and _tell(self._on_warning, sentence),
+            on_warning=warning,
             on_part=part,
         )
 
