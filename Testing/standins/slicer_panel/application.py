@@ -163,6 +163,10 @@ class LayoutManager(Base):
                 logic.SetSliceNode(node)
                 self.slice_logics.AddItem(logic)
                 self.views[node.GetLayoutName()] = build("qMRMLSliceWidget")().hold(node, logic)
+        shown = self.layout_logic.GetViewNodes()
+        mapped = [shown.GetItemAsObject(i) for i in range(shown.GetNumberOfItems())]
+        for view in self.views.values():  # qMRMLLayoutViewFactory::beginSetupLayout and setupView
+            view.node.SetMappedInLayout(view.node in mapped)
         if self.node.GetViewArrangement() != self.shown:
             self.shown = self.node.GetViewArrangement()
             self.emit_signal("layoutChanged(int)", self.shown)
