@@ -11,6 +11,7 @@ import numpy as np
 from scipy import ndimage
 
 from MSLFusionLib.errors import InputError
+from MSLFusionLib.progress import NO_JOB, Job
 
 Array = np.ndarray[Any, Any]
 
@@ -38,13 +39,14 @@ def ssim(
     data_range: float = 1.0,
     mask: Array | None = None,
     slice_axis: int | None = None,
+    job: Job = NO_JOB,
 ) -> float:
     """Mean structural similarity (Wang et al., IEEE TIP 13:600, 2004) over the array's axes.
 
     Gaussian weights of sigma 1.5 cut at 3.5 sigma, K1 = 0.01, K2 = 0.03, population covariance; the border of 5
     elements that has no full window is left out. Equal to scikit-image's structural_similarity with
     gaussian_weights=True, use_sample_covariance=False. With `slice_axis` the windows lie in the slices across
-    that axis (a volume's 2-D SSIM) and the mean runs over all slices.
+    that axis (a volume's 2-D SSIM) and the mean runs over all slices; `job` may cancel between them.
     """
     _check(a, b, mask)
     first, second = np.asarray(a), np.asarray(b)
@@ -53,6 +55,7 @@ def ssim(
     else:
         total, count = 0.0, 0
         for index in range(first.shape[slice_axis]):
+            job.check()
             inside = None if mask is None else np.take(mask, index, slice_axis)
             part, elements = _ssim_sum(
                 np.take(first, index, slice_axis), np.take(second, index, slice_axis), data_range, inside

@@ -198,19 +198,21 @@ def measure(
         job.step("compare", done, len(jobs))
         values = sitk.GetArrayViewFromImage(image)[box]
         for target in targets:
-            row |= {f"{key}_{target}": value for key, value in _compare(values, truth[target], mask, slice_axis)}
+            found = _compare(values, truth[target], mask, slice_axis, job)
+            row |= {f"{key}_{target}": value for key, value in found}
         rows.append(row)
     job.step("compare", len(jobs), len(jobs))
     return rows
 
 
-def _compare(a: np.ndarray, b: np.ndarray, mask: np.ndarray, slice_axis: int) -> list[tuple[str, float]]:
-    return [
-        ("mae", metrics.mae(a, b, mask=mask)),
-        ("psnr", metrics.psnr(a, b, mask=mask)),
-        ("ssim", metrics.ssim(a, b, mask=mask, slice_axis=slice_axis)),
-        ("mi", metrics.mutual_information(a, b, mask=mask, limits=(0.0, 1.0))),
-    ]
+def _compare(a: np.ndarray, b: np.ndarray, mask: np.ndarray, slice_axis: int, job: Job) -> Iterator[tuple[str, float]]:
+    """Name and value of each metric; may be cancelled between them."""
+    yield "mae", metrics.mae(a, b, mask=mask)
+    job.check()
+    yield "psnr", metrics.psnr(a, b, mask=mask)
+    yield "ssim", metrics.ssim(a, b, mask=mask, slice_axis=slice_axis, job=job)
+    job.check()
+    yield "mi", metrics.mutual_information(a, b, mask=mask, limits=(0.0, 1.0))
 
 
 def _body(aligned: Aligned) -> np.ndarray:

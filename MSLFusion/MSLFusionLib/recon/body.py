@@ -98,7 +98,7 @@ def body_mask(
 
     scale: the CT's `hounsfield_scale` (found when None). slice_axis: array axis across which air inside the body
     is filled slice by slice. Where nothing is found the whole volume is taken, with a warning. Raises InputError
-    for a constant volume or another modality.
+    for a constant volume or another modality, Cancelled.
     """
     array = sitk.GetArrayViewFromImage(image)
     if modality == "ct":
@@ -111,16 +111,16 @@ def body_mask(
     spacing = image.GetSpacing()[::-1]
     found = np.zeros(array.shape, bool)
     np.greater(array, threshold, out=found)
-    _fill_holes(found, slice_axis)
-    mask = _connected(found, spacing, slice_axis, thin_mm=_THIN_MM if modality == "ct" else 0.0)
-    _fill_holes(mask, slice_axis)
+    _fill_holes(found, slice_axis, job)
+    mask = _connected(found, spacing, slice_axis, _THIN_MM if modality == "ct" else 0.0, job)
+    _fill_holes(mask, slice_axis, job)
     if not mask.any():
         job.warning(f"No body was found in the {modality.upper()} volume; all of the volume is used.")
         mask[:] = True
     return mask
 
 
-def _connected(found: np.ndarray, spacing: tuple[float, ...], slice_axis: int, thin_mm: float) -> np.ndarray:
+def _connected(found: np.ndarray, spacing: tuple[float, ...], slice_axis: int, thin_mm: float, job: Job) -> np.ndarray:
     """The large parts that remain connected when structures thinner than twice `thin_mm` are taken away.
 
     Worked out on a grid of about 1.6 mm and then grown back to the full mask, so that it costs little.
@@ -139,6 +139,7 @@ def _connected(found: np.ndarray, spacing: tuple[float, ...], slice_axis: int, t
     core = coarse
     if thin_mm:
         core = _eroded(_eroded(core, disc, in_plane), line, across)
+    job.check()
     labels, count = ndimage.label(core)
     if count == 0:
         labels, count = ndimage.label(coarse)
@@ -146,9 +147,11 @@ def _connected(found: np.ndarray, spacing: tuple[float, ...], slice_axis: int, t
         return np.zeros_like(found)
     sizes = np.bincount(labels.ravel())[1:]
     grown = np.concatenate([[False], sizes >= _SMALL_PART * sizes.max()])[labels]
+    job.check()
     # Squares reach back into corners that discs do not.
     grown = ndimage.binary_dilation(grown, square, iterations=(in_plane if thin_mm else 0) + 1)
     grown = ndimage.binary_dilation(grown, line, iterations=(across if thin_mm else 0) + 1)
+    job.check()
     for axis, step in enumerate(steps):
         grown = np.repeat(grown, step, axis=axis)
     grown = grown[tuple(slice(0, n) for n in found.shape)]
@@ -160,9 +163,10 @@ def _eroded(mask: np.ndarray, element: np.ndarray, rounds: int) -> np.ndarray:
     return ndimage.binary_erosion(mask, element, iterations=rounds, border_value=1) if rounds else mask
 
 
-def _fill_holes(mask: np.ndarray, slice_axis: int) -> None:
+def _fill_holes(mask: np.ndarray, slice_axis: int, job: Job) -> None:
     """Fill what the body encloses, slice by slice, in place."""
     for plane in np.moveaxis(mask, slice_axis, 0):
+        job.check()
         plane[...] = ndimage.binary_fill_holes(plane)
 
 

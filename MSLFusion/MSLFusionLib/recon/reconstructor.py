@@ -215,10 +215,17 @@ class Reconstructor:
             job.warning(sentence)
         return source
 
-    def measure(self, source: SliceSource, numbers: np.ndarray) -> tuple[Tensor | None, Tensor | None]:
-        """Sensor images (FBP, zero-filled) of the slices with these numbers, each (n, 1, H, W) in [0, 1]."""
+    def measure(
+        self, source: SliceSource, numbers: np.ndarray, job: Job = NO_JOB
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Sensor images (FBP, zero-filled) of the slices with these numbers, each (n, 1, H, W) in [0, 1].
+
+        May be cancelled half-way: for the first slices the operators' matrices are made.
+        """
         with _reproducible():
-            return source.scanners.images(source.measure(numbers, self.device))
+            batch = source.measure(numbers, self.device)
+            job.check()
+            return source.scanners.images(batch)
 
     def encode(self, images: tuple[Tensor | None, Tensor | None], modalities: Sequence[str] = ("ct", "mr")) -> Any:
         """The latent of sensor images as `measure` gives them, from those of `modalities`; see `decode`."""

@@ -43,7 +43,7 @@ class Session:
         self._modalities = tuple(modalities)
         self._occupied = frozenset(int(number) for number in source.occupied)
         # On a CPU a batch gains nothing, and between single slices there is time for something more urgent.
-        self._decode_batch = 1 if reconstructor.device.type == "cpu" else None
+        self._at_a_time = 1 if reconstructor.device.type == "cpu" else None
 
     @property
     def plane_shape(self) -> tuple[int, ...]:
@@ -55,12 +55,12 @@ class Session:
         numbers = self.source.occupied
 
         def work(part: np.ndarray) -> None:
-            self.latents.put(part.tolist(), self._encoded(part))
+            self.latents.put(part.tolist(), self._encoded(part, job))
 
         # The first slice tells how much memory one takes.
         self._batches(numbers[:1], work, "reconstruct", 1, replace(job, report=None))
         fitting = numbers[: self.latents.capacity()]
-        self._batches(fitting, work, "reconstruct", None, job)
+        self._batches(fitting, work, "reconstruct", self._at_a_time, job)
 
     def plane(self, number: int, lam: float | np.ndarray, job: Job = NO_JOB) -> np.ndarray:
         """The hybrid's plane at one slice number; lam: a number or a map in the plane.
@@ -90,7 +90,7 @@ class Session:
         def work(part: np.ndarray) -> None:
             put(HYBRID, part, self._decoded(part, lam[part] if isinstance(lam, np.ndarray) else lam))
 
-        self._batches(self.source.occupied, work, "decode", self._decode_batch, job)
+        self._batches(self.source.occupied, work, "decode", self._at_a_time, job)
 
     def sensor_images(self, put: Put, job: Job = NO_JOB) -> None:
         """Planes of what the sensor data give without a network: "fbp" and "zero-filled", where measured."""
@@ -101,7 +101,7 @@ class Session:
                 if image is not None:
                     put(kind, part, self._planes(image))
 
-        self._batches(self.source.occupied, work, "sensor images", self._decode_batch, job)
+        self._batches(self.source.occupied, work, "sensor images", self._at_a_time, job)
 
     def ground_truth(self, put: Put, job: Job = NO_JOB) -> None:
         """Planes of what was measured: "truth-ct", "truth-mr". Raises InputError for measurements from a file."""
@@ -113,15 +113,17 @@ class Session:
                 if slices is not None:
                     put(kind, part, self._on_grid(slices))
 
-        self._batches(self.source.occupied, work, "ground truth", None, job)
+        self._batches(self.source.occupied, work, "ground truth", self._at_a_time, job)
 
     def _batches(
         self, numbers: np.ndarray, work: Callable[[np.ndarray], None], stage: str, batch: int | None, job: Job
     ) -> None:
         self._reconstructor.in_batches(self.source, numbers, work, stage, batch, job)
 
-    def _encoded(self, numbers: np.ndarray) -> Any:
-        return self._reconstructor.encode(self._reconstructor.measure(self.source, numbers), self._modalities)
+    def _encoded(self, numbers: np.ndarray, job: Job = NO_JOB) -> Any:
+        images = self._reconstructor.measure(self.source, numbers, job)
+        job.check()
+        return self._reconstructor.encode(images, self._modalities)
 
     def _latent(self, numbers: np.ndarray, evict: bool) -> Any:
         """The latent of these slices, of what is kept and what is not."""

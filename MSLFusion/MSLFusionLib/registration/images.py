@@ -44,27 +44,30 @@ def prepare(image: sitk.Image, modality: str, job: Job = NO_JOB) -> Scan:
         image = sitk.BinShrink(image, factors)
     job.check()
     image = _cut(image, modality)
-    coarse = on_grid(image, _COARSE_MM)
+    coarse = on_grid(image, _COARSE_MM, job=job)
     job.check()
     # slices for filling holes: the axis nearest to the patient's long axis
     long_axis = int(np.argmax(np.abs(np.array(coarse.GetDirection()).reshape(3, 3)[2])))
-    found = body_mask(coarse, modality, slice_axis=2 - long_axis, job=NO_JOB)
+    found = body_mask(coarse, modality, slice_axis=2 - long_axis, job=Job(cancelled=job.cancelled))
+    job.check()
     body = _like(found, coarse)
     reach = [_MARGIN_MM / spacing for spacing in coarse.GetSpacing()[::-1]]
     region = _like(ndimage.distance_transform_edt(~found, sampling=[1 / r for r in reach]) <= 1.0, coarse)
+    job.check()
     points = mask_points(body)
     return Scan(_cropped(image, region), body, region, points.mean(axis=0), np.ptp(points, axis=0))
 
 
-def on_grid(image: sitk.Image, grid_mm: float, sigma_mm: float | None = None) -> sitk.Image:
+def on_grid(image: sitk.Image, grid_mm: float, sigma_mm: float | None = None, job: Job = NO_JOB) -> sitk.Image:
     """The image smoothed by `sigma_mm` (default half a voxel of the new grid) on a grid of about `grid_mm`.
 
-    Axes that are coarser already stay as they are.
+    Axes that are coarser already stay as they are. May be cancelled between axes.
     """
     spacing = image.GetSpacing()
     sigma = grid_mm / 2 if sigma_mm is None else sigma_mm
     if sigma > 0:
         for axis in range(3):
+            job.check()
             if image.GetSize()[axis] >= 4 and sigma > 0.3 * spacing[axis]:
                 image = sitk.RecursiveGaussian(image, sigma, direction=axis)
     new = [max(grid_mm, mm) for mm in spacing]

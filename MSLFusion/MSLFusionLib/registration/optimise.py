@@ -46,9 +46,9 @@ def run_level(
     fixed: Scan, moving: Scan, start: sitk.Transform, level: Level, bins: int, seed: int, stage: str, job: Job
 ) -> Outcome:
     """One resolution of our registration; `start` is not changed."""
-    fixed_image = on_grid(fixed.image, level.grid_mm)
+    fixed_image = on_grid(fixed.image, level.grid_mm, job=job)
     job.check()
-    moving_image = on_grid(moving.image, level.grid_mm)
+    moving_image = on_grid(moving.image, level.grid_mm, job=job)
     mask = sitk.Resample(fixed.region, fixed_image, sitk.Transform(3, sitk.sitkIdentity), sitk.sitkNearestNeighbor, 0)
     inside = np.count_nonzero(sitk.GetArrayViewFromImage(mask))
     share = min(1.0, max(_SMALLEST_SHARE, level.samples / max(1, int(inside))))

@@ -94,7 +94,7 @@ def register(
         job.step("prepare", 1, 2)
         moving_scan = prepare(moving, "mr", job)
         job.step("prepare", 2, 2)
-        scorer = Scorer(fixed_scan, moving_scan)
+        scorer = Scorer(fixed_scan, moving_scan, job=job)
         if initial == "header" and scorer.measure(np.eye(3), np.zeros(3))[1] < _LEAST_OVERLAP:
             raise InputError(
                 "The CT and the MR do not overlap where their files place them: let the registration find a start."

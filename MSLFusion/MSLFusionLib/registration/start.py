@@ -46,9 +46,9 @@ class Pose:
 class Scorer:
     """Scores poses of a pair of scans on the coarse grid, at all of its points or at `points` of them."""
 
-    def __init__(self, fixed: Scan, moving: Scan, points: int | None = None) -> None:
+    def __init__(self, fixed: Scan, moving: Scan, points: int | None = None, job: Job = NO_JOB) -> None:
         self.centre = fixed.centre
-        fixed_image = on_grid(fixed.image, _GRID_MM)
+        fixed_image = on_grid(fixed.image, _GRID_MM, job=job)
         region = _nearest(fixed.region, fixed_image)
         chosen = sitk.GetArrayViewFromImage(region).astype(bool)
         every = 1 if points is None else max(1, np.count_nonzero(chosen) // points)
@@ -57,7 +57,7 @@ class Scorer:
         # Copies, not views: these images are gone once the line has ended.
         in_body = sitk.GetArrayFromImage(_nearest(fixed.body, fixed_image)).astype(bool)[chosen]
         self._fixed_body = in_body[::every]
-        moving_image = on_grid(moving.image, _GRID_MM)
+        moving_image = on_grid(moving.image, _GRID_MM, job=job)
         self._moving_bins = _binned(sitk.GetArrayViewFromImage(moving_image))
         self._moving_body = sitk.GetArrayFromImage(_nearest(moving.body, moving_image)).astype(bool)
         self._to_index = np.linalg.inv(index_matrix(moving_image))
@@ -126,7 +126,7 @@ def find_start(scorer: Scorer, fixed: Scan, moving: Scan, job: Job = NO_JOB) -> 
 
     Such a turn is taken only when it is clearly better: scanners know how a patient lies.
     """
-    quick = Scorer(fixed, moving, _RANKING_POINTS)
+    quick = Scorer(fixed, moving, _RANKING_POINTS, job)
     rotations = quarter_turns()
     between = moving.centre - fixed.centre
     ranked: tuple[list[Pose], list[Pose]] = ([quick.scored(np.eye(3), np.zeros(3))], [])

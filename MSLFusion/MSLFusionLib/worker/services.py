@@ -115,17 +115,22 @@ class Services:
         found = list_models([Path(folder) for folder in fields.texts(message, "folders", ())])
         return {"models": [{"name": info.name, "path": str(info.path), "card": info.card} for info in found]}, {}
 
-    def _open_model(self, message: Message, _job: Job, _part: SendPart) -> Answer:
+    def _open_model(self, message: Message, job: Job, _part: SendPart) -> Answer:
         from MSLFusionLib.io.checkpoints import find_model, load_checkpoint
-        from MSLFusionLib.recon.devices import choose_device, device_name
-        from MSLFusionLib.recon.reconstructor import Reconstructor
 
         path = find_model(fields.text(message, "model"))
         device = fields.text(message, "device", "auto")
         batch = fields.whole(message, "batch") if "batch" in message.header else None
+        job.step("open model", 0, 3)
+        from MSLFusionLib.recon.devices import choose_device, device_name
+        from MSLFusionLib.recon.reconstructor import Reconstructor
+
         choose_device(device)  # before anything is read
+        job.step("open model", 1, 3)
         loaded = load_checkpoint(path)
+        job.step("open model", 2, 3)
         reconstructor = Reconstructor(loaded, device, batch)
+        job.step("open model", 3, 3)
         self.close()
         self._reconstructor, self._model_file = reconstructor, path
         return {
@@ -296,7 +301,7 @@ class Services:
         shown = {outputs.FBP: pipeline.FBP, outputs.ZERO_FILLED: pipeline.ZERO_FILLED}
         sensors = {name: images[kind] for kind, name in shown.items() if kind in images}
         if current.body is None and current.reference is not None:
-            current.body = body_mask(*current.reference)
+            current.body = body_mask(*current.reference, job=Job(cancelled=job.cancelled))
         assert current.body is not None
         rows = []
         for spec in specs:
