@@ -1,11 +1,11 @@
-"""The Slicer module MSL Fusion: its description, its panel and its test inside Slicer.
+"""The Slicer module MSL Fusion: its description, its panel, its file reader and its test inside Slicer.
 
-Nothing heavy is imported here: Slicer loads this file at every start.
+Nothing heavy is imported here: Slicer loads this file at every start. What the panel is made of lies in MSLFusionPanel.
 """
 
 import os
+import sys
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -32,8 +32,10 @@ class MSLFusion(ScriptedLoadableModule):
                 "Reconstructs CT and MRI together from few X-ray projections and part of k-space, and mixes them "
                 "by lambda: 0 is CT, 1 is MRI, and a painted map mixes them differently from place to place."
             )
-            + f' <a href="{HOMEPAGE}#readme">'
-            + _("More in the documentation.")
+            + f' <a href="{HOMEPAGE}/blob/main/Docs/tutorial.md">'
+            + _("The tutorial")
+            + f'</a> · <a href="{HOMEPAGE}#readme">'
+            + _("documentation")
             + "</a>"
         )
         parent.acknowledgementText = _(
@@ -43,43 +45,111 @@ class MSLFusion(ScriptedLoadableModule):
             "this module. The software is an implementation of its own under the MIT licence; it is not a "
             "medical device."
         )
+        slicer.app.connect("startupCompleted()", self.when_started)
+
+    def when_started(self):
+        """What the rest of Slicer should know of us before the panel is opened."""
+        from MSLFusionPanel import layouts, samples
+
+        samples.register(self.resourcePath("Icons"))
+        layouts.register()
 
 
 class MSLFusionWidget(ScriptedLoadableModuleWidget):
-    """Says what the module does today and shows the command that does it."""
+    """Makes the panel and passes on what Slicer says to it."""
+
+    logic = None
+    panel = None
 
     def setup(self):
-        """Called once, when the module is opened for the first time."""
+        """Called when the module is opened for the first time, and after a reload."""
         ScriptedLoadableModuleWidget.setup(self)
-        text = qt.QLabel(
-            _(
-                "This version works from the command line. The line below runs the demonstration: a generated "
-                "head, registration, reconstruction at five lambdas and with a painted lambda map, and a report. "
-                "Other words than “demo” do the steps on your own images; “--help” lists them. It needs PyTorch, "
-                "which the PyTorch extension installs."
-            )
-        )
-        text.wordWrap = True
-        self.layout.addWidget(text)
-        self.command = qt.QLineEdit(demo_command(slicer.app.launcherExecutableFilePath, __file__))
-        self.command.readOnly = True
-        self.command.toolTip = _("Run this in a terminal; it ends Slicer with the exit code of the command.")
-        self.layout.addWidget(self.command)
-        copy = qt.QPushButton(_("Copy the command"))
-        copy.toolTip = _("Put the command on the clipboard.")
-        copy.connect("clicked()", self.copy_command)
-        self.layout.addWidget(copy)
-        self.layout.addStretch(1)
+        from MSLFusionPanel.logic import MSLFusionLogic
+        from MSLFusionPanel.panel import Panel
 
-    def copy_command(self):
-        """Put the command on the clipboard."""
-        qt.QApplication.clipboard().setText(self.command.text)
+        root = slicer.util.loadUI(self.resourcePath("UI/MSLFusion.ui"))
+        self.layout.addWidget(root)
+        root.setMRMLScene(slicer.mrmlScene)
+        self.logic = MSLFusionLogic()
+        self.panel = Panel(root, slicer.util.childWidgetVariables(root), self.logic)
+        self.panel.setup()
+        if getattr(self.parent, "isEntered", False):  # reloaded while it is shown
+            self.enter()
+
+    def enter(self):
+        """The module is shown."""
+        if self.panel is not None:
+            self.panel.enter()
+
+    def exit(self):
+        """Another module is shown."""
+        if self.panel is not None:
+            self.panel.exit()
+
+    def cleanup(self):
+        """The module is unloaded or reloaded; a second call does nothing."""
+        panel, self.panel = self.panel, None
+        if panel is not None:
+            panel.cleanup()
+            panel.root.deleteLater()  # Slicer would only hide it
+
+    def onReload(self):
+        """Reload this file and everything that it imports of ours."""
+        self.cleanup()
+        for name in list(sys.modules):
+            if name.partition(".")[0] in ("MSLFusionPanel", "MSLFusionLib"):
+                del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
 
 
-def demo_command(slicer_executable, module_file):
-    """The line that runs the demonstration in Slicer without a window."""
-    script = os.path.join(os.path.dirname(os.path.abspath(module_file)), "batch.py")
-    return f'"{slicer_executable}" --no-splash --no-main-window --python-script "{script}" demo --output demo'
+class MSLFusionFileReader:
+    """Models and sensor data of ours that are dropped on Slicer; Slicer finds this class by its name."""
+
+    def __init__(self, parent):
+        self.parent = parent
+
+    def description(self):
+        """What the dialog Add Data calls such a file."""
+        return _("MSL Fusion model or sensor data")
+
+    def fileType(self):
+        """Slicer's word for it."""
+        return "MSLFusionFile"
+
+    def extensions(self):
+        """Name filters."""
+        return [_("MSL Fusion model") + " (*.safetensors)", _("MSL Fusion sensor data") + " (*.h5)"]
+
+    def canLoadFile(self, path):
+        """Whether `load` has something to say about the file."""
+        return self.canLoadFileConfidence(path) > 0
+
+    def canLoadFileConfidence(self, path):
+        """Higher than that of Slicer's own readers (.h5 files are transforms, too) for files of ours."""
+        from MSLFusionPanel import readers
+
+        return float(readers.confidence(path))
+
+    def load(self, properties):
+        """Choose the file in our module; False with a message when it is none of ours. No node is made."""
+        import vtk
+
+        from MSLFusionPanel import readers
+
+        problem = readers.problem_of(properties["fileName"])
+        if problem:
+            self.parent.userMessages().AddMessage(vtk.vtkCommand.ErrorEvent, problem)
+        self.parent.loadedNodes = []
+        return not problem
+
+
+def __getattr__(name):
+    """MSLFusionLogic, where scripts look for it; it is imported only then."""
+    if name == "MSLFusionLogic":
+        from MSLFusionPanel.logic import MSLFusionLogic
+
+        return MSLFusionLogic
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class MSLFusionTest(ScriptedLoadableModuleTest):

@@ -42,21 +42,26 @@ print(json.dumps({{"loaded": loaded, **vars(parent)}}))
     assert "Multi-sensor Learning" in described["acknowledgementText"]
 
 
-def test_the_panel_shows_and_copies_a_command_that_names_the_batch_script(tmp_path: Path) -> None:
-    code = """
-import MSLFusion
-widget = MSLFusion.MSLFusionWidget()
-widget.setup()
-button = next(one for one in widget.layout.widgets if getattr(one, "slots", None))
-button.slots["clicked()"]()
-print(light_slicer.CLIPBOARD.content)
+def test_when_slicer_has_started_samples_are_known_and_nothing_heavy_is_loaded(tmp_path: Path) -> None:
+    code = f"""
+import json, os, sys
+import MSLFusion as module
+parent = light_slicer.Parent()
+instance = module.MSLFusion(parent)
+assert "SampleData" in sys.modules and not light_slicer.SampleDataLogic.sources
+sys.modules["slicer"].app.slots["startupCompleted()"]()
+loaded = [one for one in {HEAVY!r} if one in sys.modules]
+samples = [(one["sampleName"], one["thumbnailFileName"]) for one in light_slicer.SampleDataLogic.sources]
+print(json.dumps({{"loaded": loaded, "samples": samples, "help": parent.helpText}}))
 """
     done = in_slicer(code, tmp_path)
     assert done.returncode == 0, done.stderr
-    script = ROOT / "MSLFusion" / "batch.py"
-    assert done.stdout.strip() == (
-        f'"/opt/Slicer/Slicer" --no-splash --no-main-window --python-script "{script}" demo --output demo'
-    )
+    found = json.loads(done.stdout)
+    assert found["loaded"] == []
+    assert [name for name, _picture in found["samples"]] == ["Generated head", "RIRE training_001"]
+    for _name, picture in found["samples"]:
+        assert (ROOT / "MSLFusion" / "Resources" / "Icons" / Path(picture).name).is_file()
+    assert "Docs/tutorial.md" in found["help"]
 
 
 def test_the_training_panel_says_where_training_is_done(tmp_path: Path) -> None:

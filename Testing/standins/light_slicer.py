@@ -5,12 +5,27 @@ Each remembers what was done with it. Only for subprocesses: `install()` puts th
 
 import sys
 import unittest
-from types import ModuleType, SimpleNamespace
-from typing import Any
+from types import ModuleType
+from typing import Any, ClassVar
 
 
 class Parent:
     """qSlicerScriptedLoadableModule: takes title, categories, helpText and so on as attributes."""
+
+
+class Application:
+    """slicer.app: remembers what waits for the start-up to end."""
+
+    launcherExecutableFilePath = "/opt/Slicer/Slicer"
+
+    def __init__(self) -> None:
+        self.slots: dict[str, Any] = {}
+
+    def connect(self, signal: str, slot: Any) -> None:
+        self.slots[signal] = slot
+
+    def layoutManager(self) -> None:
+        """There is no window."""
 
 
 class ScriptedLoadableModule:
@@ -19,6 +34,9 @@ class ScriptedLoadableModule:
     def __init__(self, parent: Any) -> None:
         self.parent = parent
         parent.contributors, parent.categories, parent.dependencies = [], [], []
+
+    def resourcePath(self, name: str) -> str:
+        return f"/opt/Slicer/Resources/{name}"
 
 
 class ScriptedLoadableModuleWidget:
@@ -50,24 +68,10 @@ class Layout:
 
 
 class Widget:
-    """QLabel, QLineEdit and QPushButton as PythonQt shows them: properties are plain attributes."""
+    """QLabel as PythonQt shows it: properties are plain attributes."""
 
     def __init__(self, text: str = "") -> None:
         self.text = text
-        self.slots: dict[str, Any] = {}
-
-    def connect(self, signal: str, slot: Any) -> None:
-        self.slots[signal] = slot
-
-
-class Clipboard:
-    """QClipboard."""
-
-    def __init__(self) -> None:
-        self.content = ""
-
-    def setText(self, text: str) -> None:
-        self.content = text
 
 
 class StdOutRedirect:
@@ -88,7 +92,14 @@ class StdOutRedirect:
         return False
 
 
-CLIPBOARD = Clipboard()
+class SampleDataLogic:
+    """SampleData.SampleDataLogic: remembers what was registered."""
+
+    sources: ClassVar[list[dict[str, Any]]] = []
+
+    @classmethod
+    def registerCustomSampleDataSource(cls, **source: Any) -> None:
+        cls.sources.append(source)
 
 
 def install(slicer: ModuleType | None = None) -> None:
@@ -97,17 +108,18 @@ def install(slicer: ModuleType | None = None) -> None:
     slicer: the package slicer-core, to which what it lacks is added; a stand-in by default.
     """
     qt = ModuleType("qt")
-    qt.QLabel = qt.QLineEdit = qt.QPushButton = Widget  # type: ignore[attr-defined]
-    qt.QApplication = SimpleNamespace(clipboard=lambda: CLIPBOARD)  # type: ignore[attr-defined]
+    qt.QLabel = Widget  # type: ignore[attr-defined]
+    samples = ModuleType("SampleData")
+    samples.SampleDataLogic = SampleDataLogic  # type: ignore[attr-defined]
     if slicer is None:
         slicer = ModuleType("slicer")
         slicer.__path__ = []
-        slicer.app = SimpleNamespace(launcherExecutableFilePath="/opt/Slicer/Slicer")  # type: ignore[attr-defined]
+        slicer.app = Application()  # type: ignore[attr-defined]
     modules = ModuleType("slicer.ScriptedLoadableModule")
     for cls in (ScriptedLoadableModule, ScriptedLoadableModuleWidget, ScriptedLoadableModuleTest):
         setattr(modules, cls.__name__, cls)
     i18n = ModuleType("slicer.i18n")
     i18n.tr = lambda text: text  # type: ignore[attr-defined]
     i18n.translate = lambda context, text: text  # type: ignore[attr-defined]
-    for module in (qt, ModuleType("ctk"), slicer, modules, i18n):
+    for module in (qt, ModuleType("ctk"), slicer, modules, i18n, samples):
         sys.modules[module.__name__] = module
