@@ -8,10 +8,10 @@ from enum import Enum
 from typing import Annotated
 
 from slicer import (
+    vtkMRMLLinearTransformNode,
     vtkMRMLScalarVolumeNode,
     vtkMRMLSegmentationNode,
     vtkMRMLTableNode,
-    vtkMRMLTransformNode,
 )
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import Decimals, SingleStep, WithinRange, parameterNodeWrapper, parameterPack
@@ -126,7 +126,7 @@ class CoregisterParameters:
     """Section 2. transform: moves the MR onto the CT. aligned: the MR resampled on the CT's grid."""
 
     method: Alignment = Alignment.SITK_RIGID
-    transform: vtkMRMLTransformNode
+    transform: vtkMRMLLinearTransformNode
     aligned: vtkMRMLScalarVolumeNode
 
 

@@ -33,3 +33,9 @@ def share_in_words(acceleration: float) -> str:
     if acceleration == round(acceleration):
         return _("1/{n} of k-space").format(n=round(acceleration))
     return _("{percent:.0f} % of k-space").format(percent=100 / acceleration)
+
+
+def last_line(text: str) -> str:
+    """What another program said last: where it failed, that is why."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else _("it gave no reason")

@@ -24,7 +24,6 @@ CARD = {
     "parameters": 2228900,
     "grid": {"size": [384, 384], "pixel_mm": 0.667},
 }
-SIXTEEN = [1, 0, 0, 2.0, 0, 1, 0, -1.0, 0, 0, 1, 0.5, 0, 0, 0, 1]
 
 
 class FakeWorker:
@@ -193,8 +192,8 @@ class FakeWorker:
     def _register(self, message: Message) -> Any:
         fixed = message.arrays["fixed"]
         found = {
-            "matrix": SIXTEEN,
-            "shift_mm": 2.3,
+            "matrix": [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
+            "shift_mm": [2.0, -1.0, 0.5],
             "metric_nats": 0.6,
             "overlap": 0.9,
             "warnings": [],

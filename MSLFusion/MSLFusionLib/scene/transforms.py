@@ -22,10 +22,31 @@ def node_from_transform(scene: Any, transform: sitk.Transform, name: str) -> Any
         InputError: the transform is not linear.
     """
     matrix = vtk.vtkMatrix4x4()
-    matrix.DeepCopy((_FLIP @ np.linalg.inv(matrix_of(transform)) @ _FLIP).ravel())
+    matrix.DeepCopy(to_parent(matrix_of(transform)).ravel())
     node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", scene.GenerateUniqueName(name))
     node.SetMatrixTransformToParent(matrix)
     return node
+
+
+def to_parent(matrix: np.ndarray) -> np.ndarray:
+    """From a 4x4 matrix of fixed points to moving points (LPS) to what a node must hold to move objects (RAS)."""
+    return _FLIP @ np.linalg.inv(matrix) @ _FLIP
+
+
+def linear_fit(node: Any, points: np.ndarray) -> tuple[np.ndarray, float]:
+    """The 4x4 matrix of fixed points to moving points (LPS) of any transform node, as registrations make it.
+
+    points: (n, 3) in LPS, not in one plane, where the transform is looked at. The second value is how far it is from
+    linear there, in mm.
+    """
+    moving = node.GetTransformFromParent()
+    ras = points @ RAS_TO_LPS
+    moved = np.array([moving.TransformPoint(tuple(point)) for point in ras.tolist()]) @ RAS_TO_LPS
+    known = np.column_stack([points, np.ones(len(points))])
+    solution = np.linalg.lstsq(known, moved, rcond=None)[0]
+    matrix = np.eye(4)
+    matrix[:3] = solution.T
+    return matrix, float(np.abs(known @ solution - moved).max())
 
 
 def matrix_of(transform: sitk.Transform) -> np.ndarray:

@@ -352,7 +352,6 @@ class CLIModule:
 
     def Apply(self, node: Any, _update_display: bool = True) -> None:
         node.SetStatus(node.Scheduled)
-        QtCore.QTimer.singleShot(0, lambda: node.SetStatus(node.Running))
         QtCore.QTimer.singleShot(0, lambda: self.turn(node))
 
     def ApplyAndWait(self, node: Any, _update_display: bool = True) -> None:
@@ -362,7 +361,9 @@ class CLIModule:
     def turn(self, node: Any) -> None:
         if node.GetStatus() == node.Cancelling:
             node.SetStatus(node.Cancelled)
-        elif self.hold:
+            return
+        node.SetStatus(node.Running)
+        if self.hold:
             QtCore.QTimer.singleShot(1, lambda: self.turn(node))
         else:
             self.finish(node)
@@ -653,6 +654,10 @@ class Application:
 
     def add_cli(self, name: str, work: Callable[[dict[str, Any]], None]) -> CLIModule:
         """Let slicer.modules.NAME be a command line module that does `work(parameters)`."""
+        import slicer
+
+        if not self.scene.IsNodeClassRegistered("vtkMRMLCommandLineModuleNode"):
+            self.scene.RegisterNodeClass(slicer.vtkMRMLCommandLineModuleNode())
         module = CLIModule(name, work)
         setattr(self.modules, name, module)
         return module
