@@ -78,7 +78,7 @@ class Devices:
         selector, chosen = self._section.ui.deviceSelector, self._section.parameters.model.device
         known = self._known.get(self._about())
         memory = {one["name"]: one for one in known or []}
-        rows = [("auto", _("Automatic: a GPU when there is one"))]
+        rows = [("auto", _("Automatic"))]
         rows.append(("cpu", _with_memory(_("Processor"), memory.get("cpu", {}))))
         rows += [(name, _with_memory(f"{one['label']} ({name})", one)) for name, one in memory.items() if name != "cpu"]
         names = [name for name, _label in rows]

@@ -1,0 +1,64 @@
+"""The panel over the .ui with a worker that answers when the test says so."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import bare_qt  # noqa: F401 - first
+from fake_worker import FakeWorker
+from turns import settle
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Opened:
+    """One open panel: `ui`, `panel`, `logic`, `worker`, and `parameters` of the present scene."""
+
+    def __init__(self, worker: Any = None) -> None:
+        import qt
+        import slicer
+
+        from MSLFusionPanel.logic import MSLFusionLogic
+        from MSLFusionPanel.panel import Panel
+
+        self._closed = False
+        self.root = slicer.util.loadUI(str(ROOT / "MSLFusion" / "Resources" / "UI" / "MSLFusion.ui"))
+        self.root.setMRMLScene(slicer.mrmlScene)
+        self.ui = slicer.util.childWidgetVariables(self.root)
+        self.logic = MSLFusionLogic()
+        self.worker = self.logic.worker = worker or FakeWorker()
+        self.panel = Panel(self.root, self.ui, self.logic)
+        self.panel.setup()
+        self.panel.enter()
+        self.area = qt.QScrollArea()
+        self.area.setWidget(self.root)
+        self.area.setWidgetResizable(True)
+        self.area.resize(420, 768)
+        self.area.show()
+        settle()
+
+    @property
+    def parameters(self) -> Any:
+        return self.panel.parameters
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self.panel.cleanup()
+            self.area.deleteLater()
+            settle()
+
+    def text(self, label: str) -> str:
+        return self.panel.messages.text(label)
+
+    def kind(self, label: str) -> str:
+        return self.panel.messages.kind(label)
+
+
+def write_model(path: Path, **changes: Any) -> None:
+    """A checkpoint with a card and no weights: enough to be listed and shown."""
+    keys = ("name", "architecture", "config", "preset", "modalities", "normalisation", "grid", "sensors")
+    card = dict.fromkeys(keys, "") | {"name": path.stem, "modalities": ["ct", "mr"]} | changes
+    header = json.dumps({"__metadata__": {"mslfusion": json.dumps(card)}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
