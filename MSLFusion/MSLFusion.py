@@ -153,14 +153,25 @@ def __getattr__(name):
 
 
 class MSLFusionTest(ScriptedLoadableModuleTest):
-    """What the tests of the repository check on slicer-core, once more on the application's own scene."""
+    """Run by ctest, and by "Reload and Test" in developer mode."""
 
-    def runTest(self):
-        """Called by "Reload and Test" and by ctest."""
+    def setUp(self):
+        """Each test has an empty scene."""
         slicer.mrmlScene.Clear(False)
-        self.test_volumes_keep_their_geometry()
-        slicer.mrmlScene.Clear(False)
-        self.test_a_run_can_be_saved_and_opened()
+
+    def test_the_whole_workflow(self):
+        """The panel, from the sample to a saved scene; skipped where Slicer has no PyTorch."""
+        from MSLFusionPanel import install, selftest
+
+        missing = install.missing_packages()
+        if missing:
+            self.skipTest(f"packages are missing: {', '.join(missing)}")
+        widget = slicer.util.getModuleWidget("MSLFusion")
+        if slicer.util.mainWindow() is not None:
+            slicer.util.selectModule("MSLFusion")
+        else:
+            widget.enter()
+        selftest.Workflow(widget.panel).run()
 
     def test_volumes_keep_their_geometry(self):
         """An image comes back from its node as it went in."""

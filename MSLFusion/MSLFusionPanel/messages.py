@@ -39,6 +39,10 @@ class Messages:
         """The sentence that a label shows."""
         return self._shown.get(label, ("", ""))[0]
 
+    def failures(self) -> list[str]:
+        """The sentences about what was tried and failed."""
+        return [sentence for sentence, kind in self._shown.values() if kind == "failure"]
+
     def kind(self, label: str) -> str:
         """The kind of the sentence that a label shows; empty when it shows none."""
         return self._shown.get(label, ("", ""))[1]
