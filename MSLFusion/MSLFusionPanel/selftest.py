@@ -47,7 +47,8 @@ class Workflow:
         assert self.panel.parameters.data.ct is None, "a cancelled sample leaves nothing"
         self._press(self.ui.sampleHeadButton, "the generated head")
         data = self.panel.parameters.data
-        assert data.ct is not None and data.mr is not None
+        assert data.ct is not None
+        assert data.mr is not None
 
     def coregister(self) -> None:
         """Section 2: rigid; cancelled once."""
@@ -56,7 +57,8 @@ class Workflow:
         assert self.panel.parameters.coregister.aligned is None, "a cancelled registration leaves nothing"
         self._press(self.ui.registerButton, "the registration")
         coregister = self.panel.parameters.coregister
-        assert coregister.aligned is not None and coregister.transform is not None
+        assert coregister.aligned is not None
+        assert coregister.transform is not None
 
     def reconstruct(self) -> None:
         """Section 6, with a sweep and metrics; cancelled once."""
@@ -73,7 +75,8 @@ class Workflow:
         hybrid = self.panel.parameters.output.hybrid
         values = slicer.util.arrayFromVolume(hybrid)
         assert values.shape == slicer.util.arrayFromVolume(self.panel.parameters.data.ct).shape
-        assert 0.0 <= float(values.min()) and 0.3 < float(values.max()) <= 1.0
+        assert float(values.min()) >= 0.0
+        assert 0.3 < float(values.max()) <= 1.0
         sweep = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSequenceNode")
         assert sweep.GetNumberOfDataNodes() == 3
 
