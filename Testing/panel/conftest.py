@@ -46,6 +46,7 @@ def slicer_app(app: Any, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> I
     log = capfd.readouterr().err
     assert " ERR|" not in log, log
     assert "WARN|" not in log, log
+    assert "Traceback (most recent call last)" not in log, log  # of an observer
 
 
 @pytest.fixture

@@ -7,11 +7,13 @@ serializers and connectors, createGui, packs connected to a widget with children
 from __future__ import annotations
 
 import collections
+import dataclasses
 import enum
 import logging
 import pathlib
 import types
 import typing
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -103,14 +105,14 @@ class Default:
         return self._generator() if self._generator else self._value
 
 
+@dataclasses.dataclass
 class Decimals:
-    def __init__(self, value: int) -> None:
-        self.value = value
+    value: int
 
 
+@dataclasses.dataclass
 class SingleStep:
-    def __init__(self, value: float) -> None:
-        self.value = value
+    value: float
 
 
 # How values lie in the node
@@ -209,7 +211,7 @@ class Parts:
 
 class TupleKind(Parts):
     def default(self) -> Any:
-        return tuple(kind.default() for kind in self.kinds)
+        raise ValueError("Slicer makes a generator of it, which can be written once: give tuples a default")
 
     def validate(self, value: Any) -> None:
         for kind, part in zip(self.kinds, value, strict=True):
@@ -262,10 +264,10 @@ class UnionKind(Parts):
 class ObservedList(collections.UserList):
     """A list that is stored whenever it changes; + and * are refused, as in Slicer."""
 
-    def __init__(self, values: list[Any], save: Callable[[list[Any]], list[Any]]) -> None:
+    def __init__(self, values: list[Any], save: Callable[[list[Any]], None], load: Callable[[], list[Any]]) -> None:
         super().__init__()
         self.data = values
-        self._save = save
+        self._save, self._load = save, load
 
     def __add__(self, other: Any) -> Any:
         raise NotImplementedError("Adding an ObservedList is not supported. However, += is supported.")
@@ -276,7 +278,10 @@ class ObservedList(collections.UserList):
 def _saving(name: str) -> Any:
     def change(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = getattr(self.data, name)(*args, **kwargs)
-        self.data = self._save(self.data)
+        try:
+            self._save(self.data)
+        finally:
+            self.data = self._load()
         return self if name in ("__iadd__", "__imul__") else result
 
     return change
@@ -316,12 +321,14 @@ class ListKind:
             self.kind.remove(node, f"{name}.{i}")
 
     def read(self, node: Any, name: str) -> Any:
-        def save(values: list[Any]) -> list[Any]:
+        def load() -> list[Any]:
+            return [self.kind.read(node, f"{name}.{i}") for i in range(self._len(node, name))]
+
+        def save(values: list[Any]) -> None:
             with _modify(node):
                 self.write(node, name, values)
-            return self.read(node, name).data
 
-        return ObservedList([self.kind.read(node, f"{name}.{i}") for i in range(self._len(node, name))], save)
+        return ObservedList(load(), save, load)
 
     def remove(self, node: Any, name: str) -> None:
         for i in range(self._len(node, name)):
@@ -355,8 +362,15 @@ class PackKind:
     def read(self, node: Any, name: str) -> Any:
         values = {member: kind.read(node, f"{name}.{member}") for member, kind in self.members.items()}
         observed = object.__new__(self.pack)
-        object.__setattr__(observed, "_values", values)
-        object.__setattr__(observed, "_save", lambda: self.write(node, name, observed))
+        observed._values = values
+
+        def save() -> None:
+            try:
+                self.write(node, name, observed)
+            finally:
+                values.update({member: kind.read(node, f"{name}.{member}") for member, kind in self.members.items()})
+
+        observed.__dict__["_save"] = save
         return observed
 
     def remove(self, node: Any, name: str) -> None:
@@ -423,8 +437,10 @@ class Info:
 
     def __init__(self, owner: type, name: str, annotated: Any) -> None:
         self.kind, self.type = _kind(annotated), annotated
-        default = findFirstAnnotation(splitAnnotations(annotated)[1], Default) or Default(generator=self.kind.default)
+        notes = splitAnnotations(annotated)[1]
+        default = findFirstAnnotation(notes, Default) or Default(generator=self.kind.default)
         self.default = Default(getattr(owner, name)) if hasattr(owner, name) else default
+        self.unused = [a for a in notes if not isinstance(a, Validator | Default)]
 
 
 def _read_class(cls: type) -> dict[str, Info]:
@@ -470,14 +486,16 @@ def parameterPack(cls: Any = None) -> Any:
         return parameterPack
     cls.allParameters = _read_class(cls)
     for name, info in cls.allParameters.items():
+        if info.unused:
+            print("Warning: unused annotations", info.unused)
         info.kind.validate(info.default.value)
         setattr(cls, name, property(lambda self, n=name: self._values[n], lambda self, v, n=name: _set(self, n, v)))
     for name, function in {"__init__": _init, "__eq__": _equal, "__repr__": _text, "__str__": _text}.items():
         if name not in cls.__dict__ or name == "__eq__":
             setattr(cls, name, function)
-    cls._is_parameterPack, cls._save = True, staticmethod(lambda: None)
+    cls._is_parameterPack, cls._save, cls.__setattr__ = True, staticmethod(lambda: None), _set_attribute
     cls.getValue = lambda self, dotted: _walk(self, dotted)
-    cls.setValue = _set_dotted
+    cls.setValue = lambda self, dotted, value: (_set_dotted(self, dotted, value), self._save())[0]
     cls.dataType = staticmethod(lambda dotted: _info(cls.allParameters, dotted).type)
     return cls
 
@@ -498,6 +516,12 @@ def _set(self: Any, name: str, value: Any) -> None:
     self.allParameters[name].kind.validate(value)
     self._values[name] = value
     self._save()
+
+
+def _set_attribute(self: Any, name: str, value: Any) -> None:
+    if "_save" in self.__dict__ and not hasattr(self, name):
+        raise AttributeError(f"{type(self).__name__} has no attribute '{name}', and it is kept in the scene")
+    object.__setattr__(self, name, value)
 
 
 def _equal(self: Any, other: Any) -> bool:
@@ -525,7 +549,9 @@ def parameterNodeWrapper(cls: Any = None) -> Any:
     if cls is None:
         return parameterNodeWrapper
     parameters = _read_class(cls)
-    for name in parameters:
+    for name, info in parameters.items():
+        if info.unused:
+            logging.warning("Unused annotations: %s", info.unused)
         setattr(cls, name, property(lambda self, n=name: _get(self, n), lambda self, v, n=name: _put(self, n, v)))
     members: dict[str, Any] = {
         "allParameters": parameters,
@@ -534,7 +560,7 @@ def parameterNodeWrapper(cls: Any = None) -> Any:
         "default": lambda self, name: _info(parameters, name).default,
         "dataType": staticmethod(lambda dotted: _info(parameters, dotted).type),
         "getValue": lambda self, dotted: (_info(parameters, dotted), _walk(self, dotted))[1],
-        "setValue": lambda self, dotted, value: (_info(parameters, dotted), _set_dotted(self, dotted, value))[1],
+        "setValue": _set_value,
         "connectGui": connect_gui,
         "connectParametersToGui": connect_parameters,
         "disconnectGui": disconnect_gui,
@@ -549,24 +575,53 @@ def parameterNodeWrapper(cls: Any = None) -> Any:
     return cls
 
 
+def _set_value(self: Any, dotted: str, value: Any) -> None:
+    _info(self.allParameters, dotted)
+    top, _, rest = dotted.partition(".")
+    if rest:
+        getattr(self, top).setValue(rest, value)
+    else:
+        setattr(self, top, value)
+
+
 def _wrap_node(self: Any, parameterNode: Any, prefix: str | None = None) -> None:
     self.parameterNode, self._prefix = parameterNode, prefix or ""
     self._guis: dict[int, tuple[dict[str, Any], Any]] = {}
     self._updating, self._next_tag = False, 0
-    for name, info in self.allParameters.items():
-        if not info.kind.isIn(parameterNode, self._prefix + name):
-            info.kind.write(parameterNode, self._prefix + name, info.default.value)
+    self._writing: str | None = None
+    self._cache: dict[str, Any] = {}
+    weak = weakref.ref(self)
+    for name in self.allParameters:  # one observer each as in Slicer: VTK calls the first one last
+        self._cache[name] = _fresh(self, name)
+        tag = parameterNode.AddObserver("ModifiedEvent", lambda *_args, name=name: _refresh(weak(), name))
+        weakref.finalize(self, parameterNode.RemoveObserver, tag).atexit = False
 
 
-def _get(self: Any, name: str) -> Any:
+def _fresh(self: Any, name: str) -> Any:
     info = self.allParameters[name]
     if not info.kind.isIn(self.parameterNode, self._prefix + name):
         info.kind.write(self.parameterNode, self._prefix + name, info.default.value)
     return info.kind.read(self.parameterNode, self._prefix + name)
 
 
+def _refresh(self: Any, name: str) -> None:
+    """The node was modified; what cannot be read keeps its last value, and VTK shows the error."""
+    if self is not None and name != self._writing:
+        self._cache[name] = _fresh(self, name)
+
+
+def _get(self: Any, name: str) -> Any:
+    return self._cache[name]
+
+
 def _put(self: Any, name: str, value: Any) -> None:
-    self.allParameters[name].kind.write(self.parameterNode, self._prefix + name, value)
+    self._writing = name
+    try:
+        with _modify(self.parameterNode):
+            self.allParameters[name].kind.write(self.parameterNode, self._prefix + name, value)
+            self._cache[name] = _fresh(self, name)
+    finally:
+        self._writing = None
 
 
 # Widgets

@@ -142,16 +142,10 @@ def has_property(cls: str, name: str) -> bool:
         return real is not None
     if any(name in QT6_ONLY.get(c.__name__, ()) for c in real.__mro__):
         return False
-    margins = {
-        "leftMargin",
-        "topMargin",
-        "rightMargin",
-        "bottomMargin",
-        "horizontalSpacing",
-        "verticalSpacing",
-        "margin",
-    }
-    if issubclass(real, QtWidgets.QLayout) and name in margins:  # the loader sets these itself
+    if name == "buddy" and cls == "QLabel":  # the loader sets it itself, as it does the margins of layouts
+        return True
+    margins = ("leftMargin", "topMargin", "rightMargin", "bottomMargin", "horizontalSpacing", "verticalSpacing")
+    if issubclass(real, QtWidgets.QLayout) and name in margins:
         return True
     return meta_of(real).indexOfProperty(name) >= 0
 

@@ -453,7 +453,7 @@ class DoubleSlider(Base):
         low, high = self.property("minimum"), self.property("maximum")
         value = min(max(value, low), high)
         self.bar.blockSignals(True)
-        self.bar.setValue(round(1000 * (value - low) / (high - low)) if high > low else 0)
+        self.bar.setValue(round(1000 * (value - low) / (high - low)) if 0 < high - low < float("inf") else 0)
         self.bar.blockSignals(False)
         if value != self.here:
             self.here = value
