@@ -46,7 +46,19 @@ def add_parser(subparsers: Any) -> None:
     registration.add_argument(
         "--coarser", type=number(0.5, 8), default=1.0, metavar="F", help="all voxels so many times larger: quicker"
     )
-    for command in (operators, reconstruct, registration):
+    preview = add_command(words, "preview", _preview, "time from a request for a slice to its plane, through a worker")
+    preview.add_argument(
+        "--slices",
+        type=whole_number(2),
+        nargs="+",
+        default=(8, 64),
+        metavar="N",
+        help="a volume for each number",
+    )
+    preview.add_argument("--requests", type=whole_number(1), default=30, metavar="N", help="for each kind of lambda")
+    preview.add_argument("--model", metavar="NAME|FILE", help="see: mslfusion models list")
+    preview.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]", help="where the network runs")
+    for command in (operators, reconstruct, registration, preview):
         command.add_argument("--output", type=Path, metavar="FILE.json", help="also write the figures there")
 
 
@@ -74,6 +86,15 @@ def _registration(args: argparse.Namespace, context: "Context") -> None:
         args.seeds, args.shift_mm, args.turn_degrees, args.preset, args.method, args.coarser, context.job
     )
     _finish(figures, args, context)
+
+
+def _preview(args: argparse.Namespace, context: "Context") -> None:
+    from MSLFusionLib.benchmarks import preview
+    from MSLFusionLib.commands.inputs import model_path
+
+    _check(args)
+    model = model_path(args.model)
+    _finish(preview.run(model, args.slices, args.requests, args.device, context.job), args, context)
 
 
 def _check(args: argparse.Namespace) -> None:
