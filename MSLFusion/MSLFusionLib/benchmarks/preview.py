@@ -41,8 +41,8 @@ def run(
     model: a checkpoint. depths: slices of the volumes. requests: how many slices for each of both kinds of lambda, in
     random order, after one that is not counted. Gives a row per volume and kind with the median and the worst time in
     milliseconds and the processor's time for one (None where the system does not tell; the figure to compare on a
-    machine that is busy with other things), and per kind the median of the deepest volume over that of the shallowest. Raises InputError for
-    numbers that are not possible, JobError when the worker fails, Cancelled.
+    machine that is busy with other things), and per kind the median of the deepest volume over that of the shallowest.
+    Raises InputError for numbers that are not possible, JobError when the worker fails, Cancelled.
     """
     if not depths or min(depths) < 2 or requests < 1:
         raise InputError("The preview benchmark needs volumes of 2 slices or more, and a request or more.")
@@ -94,7 +94,7 @@ def _timed(
     """Median and worst milliseconds of the decoded slices, and those that the worker's threads took together."""
     generator = np.random.default_rng(_SEED)
     occupied = session["occupied"]
-    milliseconds = []
+    milliseconds: list[float] = []
     processor = None
     for _ in range(requests + 1):
         if len(milliseconds) == 1:
