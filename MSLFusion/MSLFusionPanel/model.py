@@ -77,12 +77,11 @@ class ModelSection(Section):
         return self._model_problem() or self._device_problem()
 
     def missing_packages(self) -> list[str]:
-        """Names of the Python packages that a worker of this machine lacks; looked for again when a job ended."""
-        worker = self.logic.worker
-        if worker.where != "local":
+        """Names of the Python packages that a worker of this machine lacks; looked for again while there are any."""
+        if self.logic.worker.where != "local":
             return []
-        state = (worker.generation, self.panel.task is None)
-        if self._missing is None or self._missing[0] != state:
+        state = (self.logic.worker.generation, self.panel.task is None)
+        if self._missing is None or (self._missing[1] and self._missing[0] != state):
             names = [re.split(r"[^\w.-]", text, maxsplit=1)[0] for text in install.missing_packages()]
             self._missing = (state, [_PACKAGE_NAMES.get(name, name) for name in names])
         return self._missing[1]

@@ -38,6 +38,20 @@ class Opened:
         self.area.show()
         settle()
 
+    def load_volumes(self) -> list[Any]:
+        """Choose a CT and an MR on one grid, so that nothing keeps Apply disabled."""
+        import numpy as np
+        import slicer
+
+        nodes = []
+        for name in ("CT", "MR"):
+            node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+            slicer.util.updateVolumeFromArray(node, np.linspace(-1000, 1000, 336, dtype=np.float32).reshape(6, 7, 8))
+            nodes.append(node)
+        self.parameters.data.ct, self.parameters.data.mr = nodes
+        settle()
+        return nodes
+
     @property
     def parameters(self) -> Any:
         return self.panel.parameters

@@ -18,6 +18,7 @@ def opened(slicer_app, monkeypatch):
     monkeypatch.setattr(install, "missing_packages", list)
     monkeypatch.delenv("MSLFUSION_MODELS", raising=False)
     one = Opened()
+    one.load_volumes()
     yield one
     one.close()
 
@@ -395,6 +396,7 @@ def test_a_worker_that_the_user_started(opened, scene):
     assert len(rows(ui.deviceSelector)) == 3
     # The token is nowhere but in its field.
     nodes = [scene.GetNthNode(i) for i in range(scene.GetNumberOfNodes())]
+    assert "sensors.views" in str(opened.parameters.parameterNode)  # parameters are printed
     kept = (
         " ".join(str(node) for node in nodes) + opened.parameters.parameterNode.GetParameterNamesAsCommaSeparatedList()
     )

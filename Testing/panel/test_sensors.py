@@ -46,19 +46,9 @@ def opened(slicer_app, monkeypatch):
 
 
 @pytest.fixture
-def volumes(opened, scene):
+def volumes(opened):
     """A CT and an MR on one grid, chosen."""
-    import numpy as np
-    import slicer
-
-    nodes = []
-    for name in ("CT", "MR"):
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-        slicer.util.updateVolumeFromArray(node, np.linspace(-1000, 1000, 336, dtype=np.float32).reshape(6, 7, 8))
-        nodes.append(node)
-    opened.parameters.data.ct, opened.parameters.data.mr = nodes
-    settle()
-    return nodes
+    return opened.load_volumes()
 
 
 @pytest.fixture
@@ -81,7 +71,7 @@ def choose_file(opened, path):
 
 
 def apply_enabled(opened):
-    return opened.panel.messages.errors() == []
+    return opened.ui.applyButton.enabled
 
 
 def volume_names(scene):
@@ -92,7 +82,7 @@ def volume_names(scene):
 # Simulated
 
 
-def test_what_is_measured_is_said_in_plain_words(opened):
+def test_what_is_measured_is_said_in_plain_words(opened, volumes):
     from MSLFusionPanel.parameters import Mask, Modalities, Scan
 
     sensors, info = opened.parameters.sensors, opened.ui.sensorsInfo
@@ -146,7 +136,7 @@ def test_what_does_not_apply_is_disabled_and_says_why(opened):
     assert "at random" in ui.seedSpinBox.toolTip
 
 
-def test_an_acceleration_that_the_network_is_too_narrow_for(opened, tmp_path):
+def test_an_acceleration_that_the_network_is_too_narrow_for(opened, volumes, tmp_path):
     write_model(tmp_path / "narrow.safetensors", grid={"size": [32, 32], "pixel_mm": 8.0})
     opened.parameters.model.folder, opened.parameters.model.name = str(tmp_path), "narrow"
     opened.parameters.sensors.acceleration = 64.0
@@ -161,7 +151,7 @@ def test_an_acceleration_that_the_network_is_too_narrow_for(opened, tmp_path):
     assert "(4 of 32 columns)" in opened.ui.sensorsInfo.text
 
 
-def test_a_network_of_unknown_width(opened, tmp_path):
+def test_a_network_of_unknown_width(opened, volumes, tmp_path):
     write_model(tmp_path / "unknown.safetensors", grid={"size": "large"})
     opened.parameters.model.folder, opened.parameters.model.name = str(tmp_path), "unknown"
     settle()
@@ -207,7 +197,34 @@ def test_a_file_is_described_by_the_worker_and_only_once(opened, measured):
     assert "k-space" not in opened.ui.sensorsFileInfo.text
 
 
-def test_while_the_worker_looks_the_size_is_known(opened, tmp_path):
+def test_the_worker_s_own_description_in_words(opened):
+    """Of what a file of `mslfusion simulate` holds, and of a measurement with more coils."""
+    import numpy as np
+    import SimpleITK as sitk
+
+    from MSLFusionLib.io.sensors import SensorHeader
+    from MSLFusionLib.physics.geometry import FanBeamGeometry
+    from MSLFusionLib.physics.masks import cartesian_mask
+    from MSLFusionLib.recon.describe import described
+    from MSLFusionLib.recon.grid import NetworkGrid
+    from MSLFusionPanel.sensors import described_in_words
+
+    volume = sitk.GetImageFromArray(np.zeros((6, 44, 40), np.float32))
+    grid = NetworkGrid.for_volume(volume, None, (64, 64), 1.0)
+    geometry = FanBeamGeometry.covering((64, 64), grid.pixel_mm, 24).to_dict()
+    mask = cartesian_mask(64, 4).to_dict()
+    both = described(SensorHeader(grid.to_dict(), geometry, mask, coils=3))
+    assert described_in_words(both) == (
+        "CT and MR for a volume of 40 x 44 x 6, 1 x 1 x 1 mm; 24 views over a full turn; "
+        "1/4 of k-space (16 of 64 columns); 3 coils; measured."
+    )
+    only = described(SensorHeader(grid.to_dict(), geometry, None, plan={"views": 24}))
+    assert described_in_words(only) == (
+        "CT for a volume of 40 x 44 x 6, 1 x 1 x 1 mm; 24 views over a full turn; simulated."
+    )
+
+
+def test_while_the_worker_looks_the_size_is_known(opened, volumes, tmp_path):
     path = tmp_path / "data.h5"
     path.write_bytes(HDF5 + bytes(3000))
     opened.worker.held, opened.worker.sensors = {"describe_sensors"}, description(ct=CT, mr=MR)
@@ -235,7 +252,7 @@ def test_the_answer_about_another_file_is_dropped(opened, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["none", "gone", "folder", "text", "short", "relative", "nul"])
-def test_a_file_that_cannot_be_used_is_told_without_the_worker(opened, tmp_path, kind):
+def test_a_file_that_cannot_be_used_is_told_without_the_worker(opened, volumes, tmp_path, kind):
     path = {"none": "", "relative": "data.h5", "nul": "/a\0b.h5"}.get(kind, str(tmp_path / "data.h5"))
     if kind == "folder":
         os.mkdir(path)
@@ -260,7 +277,7 @@ def test_a_file_that_cannot_be_used_is_told_without_the_worker(opened, tmp_path,
     assert opened.worker.kinds() == []
 
 
-def test_a_file_that_the_worker_refuses(opened, tmp_path):
+def test_a_file_that_the_worker_refuses(opened, volumes, tmp_path):
     (tmp_path / "data.h5").write_bytes(HDF5)
     choose_file(opened, tmp_path / "data.h5")
     assert opened.text("sensorsMessage") == "The file is no sensors file."
@@ -300,7 +317,7 @@ def test_what_was_chosen_last_time_does_not_choose_a_file_now(slicer_app, opened
     again.close()
 
 
-def test_a_modality_that_the_file_lacks(opened, measured):
+def test_a_modality_that_the_file_lacks(opened, volumes, measured):
     from MSLFusionPanel.parameters import Modalities
 
     opened.worker.sensors = description(ct=CT)
@@ -316,7 +333,7 @@ def test_a_modality_that_the_file_lacks(opened, measured):
     assert opened.text("sensorsMessage") == ""
 
 
-def test_the_worker_dies_while_it_looks(opened, tmp_path):
+def test_the_worker_dies_while_it_looks(opened, volumes, tmp_path):
     (tmp_path / "data.h5").write_bytes(HDF5)
     opened.worker.held, opened.worker.sensors = {"describe_sensors"}, description(ct=CT, mr=MR)
     choose_file(opened, tmp_path / "data.h5")
@@ -333,7 +350,7 @@ def test_the_worker_dies_while_it_looks(opened, tmp_path):
     assert "32 views" in opened.ui.sensorsFileInfo.text
 
 
-def test_without_the_packages_nothing_is_asked(opened, tmp_path, monkeypatch):
+def test_without_the_packages_nothing_is_asked(opened, volumes, tmp_path, monkeypatch):
     from MSLFusionPanel import install
 
     monkeypatch.setattr(install, "missing_packages", lambda: ["torch>=2.4", "h5py>=3"])
@@ -484,9 +501,8 @@ def test_images_join_the_folder_of_the_run(opened, volumes, scene):
 
 
 def test_a_saved_scene_comes_back_with_settings_and_images(opened, volumes, scene, tmp_path):
-    from MSLFusionPanel.parameters import Modalities, SensorSource
-
     from MSLFusionLib.scene import bundle
+    from MSLFusionPanel.parameters import Modalities, SensorSource
 
     sensors = opened.parameters.sensors
     sensors.views, sensors.ctNoise, sensors.photons = 33, True, 5000.0
