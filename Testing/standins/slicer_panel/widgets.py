@@ -32,11 +32,12 @@ class Observers:
         widget.destroyed.connect(lambda *_args: _forget(tags))
 
     def add(self, key: Any, what: Any, event: Any, f: Any) -> None:
-        @vtk.calldata_type(vtk.VTK_OBJECT)
         def observed(_caller: Any, name: str, data: Any = None) -> None:
             if shiboken6.isValid(self.widget):
                 f(name, data)
 
+        if what.IsA("vtkMRMLScene"):  # other events may carry text, which VTK would take for an object
+            vtk.calldata_type(vtk.VTK_OBJECT)(observed)
         self.tags.setdefault(key, []).append((what, what.AddObserver(event, observed)))
 
     def drop(self, key: Any) -> None:
@@ -149,7 +150,7 @@ class NodeComboBox(MRMLWidget):
         self.setSizePolicy(QtWidgets.QSizePolicy.Preferred, QtWidgets.QSizePolicy.Fixed)
         self.attributes: dict[tuple[str, str], Any] = {}
         self.seen: dict[str, Any] = {}
-        self.current = self.requested = ""
+        self.current = self.requested = self.text = ""
         self.box.activated.connect(self.activated)
         self.setEnabled(False)
 
@@ -191,22 +192,24 @@ class NodeComboBox(MRMLWidget):
         return [node for node in every if self.fits(node)]
 
     def refill(self, select: str | None = None) -> None:
-        """List the nodes again; without a choice the last node takes its place unless None is allowed."""
+        """List the nodes again. For a chosen node that is gone the next one is chosen, or the last, even beside None."""
         nodes = {node.GetID(): node for node in self.nodes()}
         for key in [k for k in self.seen if nodes.get(k) is not self.seen[k]]:
             self.observers.drop(key)
         for key in [k for k in nodes if self.seen.get(k) is not nodes[k]]:
             self.observers.add(key, nodes[key], "ModifiedEvent", lambda *_args: self.rename())
-        self.seen = nodes
+        before, self.seen = list(self.seen), nodes
         self.box.clear()
         if self.property("noneEnabled"):
             self.box.addItem(self.property("noneDisplay"), "")
         for key, node in nodes.items():
             self.box.addItem(node.GetName(), key)
         wanted = self.current if select is None else select
-        first_fill = not self.current and select is None and not self.property("noneEnabled")
-        if (wanted and wanted not in nodes) or first_fill:
-            wanted = "" if self.property("noneEnabled") or not nodes else list(nodes)[-1 if self.current else 0]
+        if not wanted and select is None and nodes and not self.property("noneEnabled"):
+            wanted = next(iter(nodes))
+        elif wanted and wanted not in nodes:
+            place = before.index(wanted) if wanted in before else len(nodes)
+            wanted = [*nodes, ""][min(place, len(nodes) - 1)]
         self.choose(wanted)
 
     def rename(self) -> None:
@@ -214,15 +217,17 @@ class NodeComboBox(MRMLWidget):
             index = self.box.findData(key)
             if index >= 0 and self.box.itemText(index) != node.GetName():
                 self.box.setItemText(index, node.GetName())
+        self.choose(self.current)
 
     def choose(self, key: str) -> None:
+        """Signals follow the text of the combo box: none for a node of the same name, and again for a new name."""
         index = self.box.findData(key)
-        key = key if index >= 0 else ""
-        self.box.setCurrentIndex(index if key else self.box.findData(""))
-        if key == self.current:
+        self.current = key if index >= 0 else ""
+        self.box.setCurrentIndex(index if self.current else self.box.findData(""))
+        before, self.text = self.text, self.box.currentText()
+        if before == self.text:
             return
-        self.current = key
-        node = self.currentNode()
+        key, node = self.current, self.currentNode()
         self.emit_signal("currentNodeChanged(vtkMRMLNode*)", node)
         self.emit_signal("currentNodeChanged(bool)", node is not None)
         self.emit_signal("currentNodeIDChanged(QString)", key)
