@@ -164,7 +164,6 @@ def test_the_source_shows_its_own_fields(opened):
 
     ui = opened.ui
     ui.sensorsSection.collapsed = False
-    opened.panel.update()
     assert ui.simulateFrame.visible
     assert not ui.sensorsFileFrame.visible
     opened.parameters.sensors.source = SensorSource.FILE
@@ -531,6 +530,8 @@ def test_a_saved_scene_comes_back_with_settings_and_images(opened, volumes, scen
 
 def test_pictures(opened, volumes, measured, panel_image):
     opened.ui.sensorsSection.collapsed = False
-    opened.panel.update()
-    panel_image(opened.root, "sensors-file")
+    settle()
     assert opened.ui.sensorsFileInfo.visible
+    assert not opened.ui.simulateFrame.visible
+    assert not opened.ui.sensorsMessage.visible
+    panel_image(opened.root, "sensors-file")

@@ -53,6 +53,9 @@ class UiLoader:
         loader.setWorkingDirectory(QtCore.QDir(str(Path(path).parent)))
         top = wrap(loader.load(buffer, None if parent is None else parent._q))
         named = {top.objectName: top, **{o.objectName: o for o in top.findChildren(class_of(QtCore.QObject))}}
+        for widget in named.values():
+            if hasattr(widget._q, "fold") and not widget._q.isChecked():
+                widget._q.fold(False)
         for sender, signal, receiver, slot in wires:
             named[sender].connect(signal, named[receiver], slot)
         return top

@@ -307,19 +307,42 @@ class NodeComboBox(MRMLWidget):
         self.scene.RemoveNode(self.currentNode())
 
 
-def show_children(widget: Any, expanded: bool, hidden: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Show or hide the children of a collapsible widget, but for those that were hidden before it collapsed."""
-    children = [child for child in widget.children() if isinstance(child, QtWidgets.QWidget)]
-    if not expanded:
-        hidden = tuple(child for child in children if child.isHidden())
-    for child in children:
-        child.setVisible(expanded and child not in hidden)
-    return hidden
+class Folding:
+    """ctkCollapsibleButton.cpp, ctkCollapsibleGroupBox.cpp: hides its children while it is collapsed.
+
+    What somebody shows or hides meanwhile counts when it is expanded again.
+    """
+
+    forcing = False
+
+    def fold(self, expanded: bool) -> None:
+        """Show or hide the children; also called when a .ui file has made them."""
+        wanted = self.__dict__.setdefault("wanted", {})
+        for child in self.children():
+            if isinstance(child, QtWidgets.QWidget):
+                if child not in wanted:
+                    explicit = child.testAttribute(QtCore.Qt.WA_WState_ExplicitShowHide)
+                    wanted[child] = not (explicit and child.isHidden())
+                    child.installEventFilter(self)
+                self.force(child, expanded and wanted[child])
+
+    def force(self, child: Any, visible: bool) -> None:
+        self.forcing = True
+        child.setVisible(visible)
+        child.setAttribute(QtCore.Qt.WA_WState_ExplicitShowHide, visible or not self.wanted[child])
+        self.forcing = False
+
+    def eventFilter(self, child: Any, event: Any) -> bool:
+        kinds = (QtCore.QEvent.ShowToParent, QtCore.QEvent.HideToParent)
+        if event.type() in kinds and not self.forcing and child in self.__dict__.get("wanted", ()):
+            self.wanted[child] = event.type() == kinds[0]
+            if self.wanted[child] and not self.isChecked():
+                self.force(child, False)
+        return False
 
 
-class CollapsibleButton(Base):
+class CollapsibleButton(Folding, Base):
     defaults: ClassVar[dict[str, Any]] = {"collapsedHeight": 14}
-    hidden: tuple[Any, ...] = ()
 
     def start(self) -> None:
         self.setCheckable(True)
@@ -338,7 +361,7 @@ class CollapsibleButton(Base):
 
     def collapse(self, expanded: bool) -> None:
         self.setMaximumHeight(16777215 if expanded else self.header())
-        self.hidden = show_children(self, expanded, self.hidden)
+        self.fold(expanded)
         self.emit_signal("contentsCollapsed(bool)", not expanded)
 
     def sizeHint(self) -> QtCore.QSize:
@@ -374,9 +397,7 @@ class CollapsibleButton(Base):
         )
 
 
-class CollapsibleGroupBox(Base):
-    hidden: tuple[Any, ...] = ()
-
+class CollapsibleGroupBox(Folding, Base):
     def start(self) -> None:
         self.setCheckable(True)
         self.setChecked(True)
@@ -390,7 +411,7 @@ class CollapsibleGroupBox(Base):
 
     def collapse(self, expanded: bool) -> None:
         self.setMaximumHeight(16777215 if expanded else self.fontMetrics().height() + 8)
-        self.hidden = show_children(self, expanded, self.hidden)
+        self.fold(expanded)
 
 
 class DoubleSpinBox(Base):
