@@ -14,7 +14,7 @@ from slicer import (
     vtkMRMLTableNode,
 )
 from slicer.i18n import tr as _
-from slicer.parameterNodeWrapper import Decimals, SingleStep, WithinRange, parameterNodeWrapper, parameterPack
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper, parameterPack
 
 
 class Alignment(Enum):
@@ -138,12 +138,12 @@ class SensorParameters:
     file: str = ""
     views: Annotated[int, WithinRange(1, 2048)] = 64
     scan: Scan = Scan.FULL
-    acceleration: Annotated[float, WithinRange(1.0, 64.0), Decimals(2), SingleStep(0.5)] = 4.0
+    acceleration: Annotated[float, WithinRange(1.0, 64.0)] = 4.0
     mask: Mask = Mask.RANDOM
     ctNoise: bool = False
-    photons: Annotated[float, WithinRange(10.0, 1e9), Decimals(0), SingleStep(10000.0)] = 100000.0
+    photons: Annotated[float, WithinRange(10.0, 1e9)] = 100000.0
     mrNoise: bool = False
-    kspaceNoise: Annotated[float, WithinRange(0.0, 1.0), Decimals(3), SingleStep(0.005)] = 0.02
+    kspaceNoise: Annotated[float, WithinRange(0.0, 1.0)] = 0.02
     seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
     modalities: Modalities = Modalities.BOTH
 
@@ -162,12 +162,12 @@ class LambdaParameters:
     """Section 5. value: of NUMBER; background: where nothing is painted."""
 
     mode: LambdaMode = LambdaMode.NUMBER
-    value: Annotated[float, WithinRange(0.0, 1.0), Decimals(2), SingleStep(0.01)] = 0.5
+    value: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
     segmentation: vtkMRMLSegmentationNode
-    background: Annotated[float, WithinRange(0.0, 1.0), Decimals(2), SingleStep(0.01)] = 0.0
+    background: Annotated[float, WithinRange(0.0, 1.0)] = 0.0
     volume: vtkMRMLScalarVolumeNode
     overlay: bool = False
-    overlayOpacity: Annotated[float, WithinRange(0.0, 1.0), Decimals(2), SingleStep(0.05)] = 0.4
+    overlayOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.4
 
 
 @parameterPack

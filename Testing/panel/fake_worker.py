@@ -255,8 +255,10 @@ class FakeWorker:
 
     def _metrics(self, message: Message) -> Any:
         self._opened(message)
-        rows = [_row("hybrid", "hybrid", lam) for lam in message.header["lambdas"]]
-        rows += [_row("fbp", "sensor", None), _row("zero-filled", "sensor", None)]
+        rows = [_row(f"lambda {lam:g}", "hybrid", lam) for lam in message.header["lambdas"]]
+        for name, own in (("FBP", "ct"), ("zero-filled", "mr")):
+            row = _row(name, "sensor", None)
+            rows.append({key: row[key] for key in row if "_" not in key or key.endswith(own)})
         return {"rows": rows}, {}
 
     def _phantom(self, _message: Message) -> Any:
