@@ -23,7 +23,7 @@ from .api import ClassApi
 
 ERRORS: list[str] = []  # tracebacks of errors in slots: Qt goes on after them, a test must not
 MODULES = (QtCore, QtGui, QtWidgets, QtNetwork)
-QT6_ONLY = {  # Slicer is built with Qt 5.15 as well
+QT6_ONLY = {  # absent from Qt 5.15, with which Slicer is built as well, or there a method instead of a property
     "QLayout": {"contentsMargins", "unsetContentsMargins"},
     "QCheckBox": {"checkStateChanged"},
     "QComboBox": {"labelDrawingMode", "setLabelDrawingMode"},
@@ -296,7 +296,7 @@ def _member(q: Any, name: str) -> tuple[str | None, Any]:
     name = "exec" if name == "exec_" else name
     real = _qt_class(type(q))
     if any(name in QT6_ONLY.get(c.__name__, ()) for c in real.__mro__):
-        return None, None
+        raise AttributeError(f"{real.__name__}.{name} is not the same in Qt 5 and Qt 6")
     if meta_of(type(q)).indexOfProperty(name) >= 0 and not (name == "singleShot" and isinstance(q, QtCore.QTimer)):
         return "property", name
     api: ClassApi | None = getattr(q, "api", None)

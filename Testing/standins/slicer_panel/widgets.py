@@ -192,7 +192,7 @@ class NodeComboBox(MRMLWidget):
         return [node for node in every if self.fits(node)]
 
     def refill(self, select: str | None = None) -> None:
-        """List the nodes again. For a chosen node that is gone the next one is chosen, or the last, even beside None."""
+        """List the nodes again. For a chosen node that is gone the next is chosen, or the last, even beside None."""
         nodes = {node.GetID(): node for node in self.nodes()}
         for key in [k for k in self.seen if nodes.get(k) is not self.seen[k]]:
             self.observers.drop(key)
