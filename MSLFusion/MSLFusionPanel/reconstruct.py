@@ -12,7 +12,7 @@ from MSLFusionLib.client import Assembler
 from MSLFusionLib.errors import JobError
 from MSLFusionPanel import install, layouts
 from MSLFusionPanel.inputs import Inputs, collect, mr_on_grid
-from MSLFusionPanel.lambdamap import lambda_steps
+from MSLFusionPanel.lambdamap import lambda_state, lambda_steps
 from MSLFusionPanel.parameters import LambdaMode, SensorSource
 from MSLFusionPanel.run import Hybrid, Run, show_run, sweep_steps
 from MSLFusionPanel.section import Section
@@ -24,12 +24,16 @@ _METRIC_LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of one Apply, read before it starts. lam: None where a map is painted or a volume."""
+    """What is asked of one Apply, read before it starts.
+
+    lam: None where a map is painted or a volume. state: of lambda, see lambdamap.lambda_state.
+    """
 
     inputs: Inputs
     lam: float | None
     sweep: tuple[float, ...]
     metrics: tuple[float, ...]
+    state: Any
 
 
 class ReconstructSection(Section):
@@ -80,7 +84,7 @@ class ReconstructSection(Section):
         measured = output.metrics and parameters.sensors.source is SensorSource.SIMULATE
         value = lam.value if lam.mode is LambdaMode.NUMBER else None
         lambdas = sorted({*(sweep or _METRIC_LAMBDAS)}) if measured else []
-        return Wanted(collect(parameters), value, sweep, tuple(lambdas))
+        return Wanted(collect(parameters), value, sweep, tuple(lambdas), lambda_state(parameters))
 
     def steps(self, wanted: Wanted) -> Generator[Any, Any, Run]:
         """Steps of the task: everything but the metrics, which follow when the hybrid can be seen."""
@@ -146,6 +150,7 @@ class ReconstructSection(Section):
             output.hybrid = None
         first = output.hybrid is None
         output.hybrid = show_run(run, output.hybrid, self._folder_nodes())
+        self.panel.lambdas.hybrid_shows(wanted.state)
         if first:
             self.show_side_by_side()
         if wanted.metrics:
