@@ -106,6 +106,7 @@ class ProcessLink:
         self._on_bytes, self._on_log, self._on_end = on_bytes, on_log, on_end
         self._outbox = Outbox()
         self._end: tuple[str, int, bool] | None = None
+        self._killed = False
         self._line = b""
         self._wake = qt.QTimer()
         self._wake.setSingleShot(True)
@@ -130,18 +131,18 @@ class ProcessLink:
 
     def send(self, piece: bytes | memoryview) -> None:
         """Send all of `piece`; what a worker that has ended does not take is dropped."""
-        if self._end is None:
+        if self._listens():
             self._outbox.put(piece)
             self._push()
 
     def unsent(self) -> bool:
         """Whether something still waits to be sent."""
-        return self._end is None and (len(self._outbox) > 0 or self._process.bytesToWrite() > 0)
+        return self._listens() and (len(self._outbox) > 0 or self._process.bytesToWrite() > 0)
 
     def close(self) -> None:
         """Close its input, at which it ends; kill it when it is still there after two seconds."""
         self._ignore()
-        if self._end is None:
+        if self._listens():
             if len(self._outbox):  # half a message is no request: the worker ends at it as at the end of its input
                 self._outbox.clear()
             self._process.closeWriteChannel()
@@ -150,8 +151,9 @@ class ProcessLink:
     def kill(self) -> None:
         """End the process and the interpreter in it; works while the application is being destroyed, too."""
         self._ignore()
-        if self._end is not None:
+        if not self._listens():
             return
+        self._killed = True
         if self.worker_pid is not None:
             with contextlib.suppress(OSError):
                 os.kill(self.worker_pid, getattr(signal, "SIGKILL", signal.SIGTERM))
@@ -163,6 +165,10 @@ class ProcessLink:
         self.kill()
         with contextlib.suppress(*_GONE):
             self._process.waitForFinished(1000)
+
+    def _listens(self) -> bool:
+        """Whether there is a process, as far as we know; without one nothing of Qt is touched any more."""
+        return self._end is None and not self._killed
 
     def _ignore(self) -> None:
         self._on_bytes = self._on_log = self._on_end = _nothing
@@ -204,7 +210,7 @@ class ProcessLink:
             self._process.disconnect(name, react)
 
     def _push(self) -> None:
-        while self._end is None and len(self._outbox) and self._process.bytesToWrite() < _BUFFERED:
+        while self._listens() and len(self._outbox) and self._process.bytesToWrite() < _BUFFERED:
             piece = self._outbox.first()
             # QIODevice::write is wrapped for QByteArray and for char*, and PythonQt would take Python's bytes for
             # either, for char* only up to the first zero byte. A QByteArray fits one of them only.
