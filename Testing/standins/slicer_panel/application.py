@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import sys
-import unittest
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -16,10 +15,12 @@ from typing import Any
 
 from PySide6 import QtCore, QtWidgets
 
-from . import parameter_node, pythonqt, ui_files
+from . import parameter_kinds, parameter_node, pythonqt, scripted, ui_files
 from .api import TABLE
+from .command_line import CLIModule, cli_module
+from .mrml_widgets import MRMLWidget
 from .pythonqt import class_of, wrap
-from .widgets import BEHAVIOUR, Base, MRMLWidget, build
+from .widgets import BEHAVIOUR, Base, build
 
 CURRENT: list[Any] = []  # the Application that is in place
 
@@ -328,249 +329,6 @@ class Module:
         return None
 
 
-class CLIModule:
-    """A command line module: `work(parameters)` runs when the event loop turns after it was started.
-
-    What it raises becomes the error text of the node; a test that wants to cancel sets `hold` to keep it running.
-    """
-
-    def __init__(self, name: str, work: Callable[[dict[str, Any]], None]) -> None:
-        self.name, self.work, self.hold = name, work, False
-        self.parameters: dict[str, dict[str, Any]] = {}
-
-    def logic(self) -> Any:
-        return self
-
-    def SetDeleteTemporaryFiles(self, _delete: int) -> None:
-        """There are none."""
-
-    def SetHideWindow(self, _hide: int) -> None:
-        """There is none."""
-
-    def CreateNodeInScene(self) -> Any:
-        return CURRENT[-1].scene.AddNewNodeByClass("vtkMRMLCommandLineModuleNode", self.name)
-
-    def Apply(self, node: Any, _update_display: bool = True) -> None:
-        node.SetStatus(node.Scheduled)
-        QtCore.QTimer.singleShot(0, lambda: self.turn(node))
-
-    def ApplyAndWait(self, node: Any, _update_display: bool = True) -> None:
-        node.SetStatus(node.Running)
-        self.finish(node)
-
-    def turn(self, node: Any) -> None:
-        if node.GetStatus() == node.Cancelling:
-            node.SetStatus(node.Cancelled)
-            return
-        node.SetStatus(node.Running)
-        if self.hold:
-            QtCore.QTimer.singleShot(1, lambda: self.turn(node))
-        else:
-            self.finish(node)
-
-    def finish(self, node: Any) -> None:
-        try:
-            self.work(self.parameters.get(node.GetID(), {}))
-        except Exception as error:
-            node.SetErrorText(str(error))
-            node.SetStatus(node.CompletedWithErrors)
-        else:
-            node.SetStatus(node.Completed)
-
-
-def _cli() -> ModuleType:
-    def set_parameters(node: Any, parameters: dict[str, Any] | None) -> None:
-        import slicer
-
-        for key, value in (parameters or {}).items():
-            if not isinstance(value, str | bool | int | float | list | tuple | slicer.vtkMRMLNode):
-                raise TypeError(f"parameter {key} has unsupported type {type(value).__name__}")
-        module = getattr(slicer.modules, node.GetName().rstrip("_0123456789"))
-        module.parameters.setdefault(node.GetID(), {}).update(parameters or {})
-
-    def create(module: Any, parameters: dict[str, Any] | None = None) -> Any:
-        node = module.logic().CreateNodeInScene()
-        set_parameters(node, parameters)
-        return node
-
-    def run(
-        module: Any,
-        node: Any = None,
-        parameters: Any = None,
-        wait_for_completion: bool = False,
-        delete_temporary_files: bool = True,
-        update_display: bool = True,
-        hide_window: bool = True,
-    ) -> Any:
-        if node is None:
-            node = create(module, parameters)
-        else:
-            set_parameters(node, parameters)
-        logic = module.logic()
-        (logic.ApplyAndWait if wait_for_completion else logic.Apply)(node, update_display)
-        return node
-
-    cli = ModuleType("slicer.cli")
-    cli.createNode, cli.setNodeParameters, cli.run = create, set_parameters, run
-    cli.runSync = lambda module, node=None, parameters=None, **more: run(module, node, parameters, True, **more)
-    return cli
-
-
-class ScriptedLoadableModule:
-    """Base/Python/slicer/ScriptedLoadableModule.py, as are the three below."""
-
-    def __init__(self, parent: Any) -> None:
-        self.parent, self.moduleName = parent, type(self).__name__
-        parent.title, parent.categories, parent.dependencies, parent.contributors = "", [], [], []
-        parent.helpText = parent.acknowledgementText = ""
-
-    def resourcePath(self, filename: str) -> str:
-        return str(Path(self.parent.path).parent / "Resources" / filename)
-
-    def getDefaultModuleDocumentationLink(self, docPage: str | None = None) -> str:
-        return f"<p>For more information, see the <a href='{docPage}'>online documentation</a>.</p>"
-
-
-class ScriptedLoadableModuleWidget:
-    def __init__(self, parent: Any = None) -> None:
-        import slicer
-
-        self.moduleName = type(self).__name__.removesuffix("Widget")
-        self.developerMode = False
-        self.parent = parent
-        self.layout = parent.layout()
-        slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
-
-    def resourcePath(self, filename: str) -> str:
-        import slicer
-
-        return str(Path(slicer.util.modulePath(self.moduleName)).parent / "Resources" / filename)
-
-    def setup(self) -> None:
-        """The base class adds its developer section here."""
-
-    def cleanup(self) -> None:
-        """Called when the module is unloaded or reloaded."""
-
-    def _onModuleAboutToBeUnloaded(self, moduleName: str) -> None:
-        if moduleName == self.moduleName:
-            self.cleanup()
-
-    def onReload(self) -> None:
-        import slicer
-
-        slicer.util.reloadScriptedModule(self.moduleName)
-
-
-class ScriptedLoadableModuleLogic:
-    def __init__(self, parent: Any = None) -> None:
-        self.moduleName = type(self).__name__.removesuffix("Logic")
-        self.isSingletonParameterNode = True
-
-    def getParameterNode(self) -> Any:
-        import slicer
-
-        scene = slicer.mrmlScene
-        if self.isSingletonParameterNode:
-            node = scene.GetSingletonNode(self.moduleName, "vtkMRMLScriptedModuleNode")
-            if node is not None and node.GetAttribute("ModuleName") != self.moduleName:
-                node.SetAttribute("ModuleName", self.moduleName)
-        else:
-            node = next(iter(self.getAllParameterNodes()), None)
-        return node or scene.AddNode(self.createParameterNode())
-
-    def getAllParameterNodes(self) -> list[Any]:
-        import slicer
-
-        nodes = slicer.util.getNodesByClass("vtkMRMLScriptedModuleNode")
-        return [n for n in nodes if n.GetAttribute("ModuleName") == self.moduleName]
-
-    def createParameterNode(self) -> Any:
-        import slicer
-
-        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScriptedModuleNode")
-        node.UnRegister(None)
-        if self.isSingletonParameterNode:
-            node.SetSingletonTag(self.moduleName)
-        node.SetAttribute("ModuleName", self.moduleName)
-        node.SetName(slicer.mrmlScene.GenerateUniqueName(self.moduleName))
-        return node
-
-
-class ScriptedLoadableModuleTest(unittest.TestCase):
-    def delayDisplay(self, message: str, requestedDelay: Any = None, msec: Any = None) -> None:
-        """Shown for a moment in Slicer."""
-
-    def runTest(self) -> None:
-        for name in [n for n in dir(self) if n.startswith("test")]:
-            self.setUp()
-            getattr(self, name)()
-            self.tearDown()
-
-
-class SampleDataSource:
-    """SampleData.SampleDataSource: one entry, every list of the same length."""
-
-    def __init__(self, sampleName: Any = None, sampleDescription: Any = None, uris: Any = None, fileNames: Any = None,
-                 nodeNames: Any = None, checksums: Any = None, loadFiles: Any = None, customDownloader: Any = None,
-                 thumbnailFileName: Any = None, loadFileTypes: Any = None, loadFileProperties: Any = None,
-                 loadFileType: Any = None) -> None:  # fmt: skip
-        many = isinstance(uris, list | tuple)
-        if isinstance(uris, str):
-            uris, fileNames, nodeNames, checksums = [uris], [fileNames], [nodeNames], [checksums]
-            loadFiles, loadFileTypes = [loadFiles], [loadFileTypes]
-        count = len(uris)
-        if many:
-            nodeNames, checksums, loadFiles = (v or [None] * count for v in (nodeNames, checksums, loadFiles))
-            loadFileTypes = loadFileTypes if isinstance(loadFileTypes, list) else [loadFileTypes] * count
-        if {len(v) for v in (fileNames, nodeNames, checksums, loadFiles, loadFileTypes)} != {count}:
-            raise ValueError("All fields of sample data source must have the same length")
-        self.sampleName, self.sampleDescription = sampleName, sampleDescription or sampleName
-        self.uris, self.fileNames, self.nodeNames, self.checksums = uris, fileNames, nodeNames, checksums
-        self.loadFiles, self.loadFileTypes = loadFiles, loadFileTypes
-        self.customDownloader, self.thumbnailFileName = customDownloader, thumbnailFileName
-        self.loadFileProperties = loadFileProperties or {}
-
-
-class SampleDataLogic:
-    """SampleData.SampleDataLogic without a network: a sample with a custom downloader is made by it."""
-
-    @staticmethod
-    def registerCustomSampleDataSource(category: str = "Custom", **source: Any) -> None:
-        import slicer
-
-        known_names = ("sampleName uris fileNames nodeNames customDownloader thumbnailFileName loadFileTypes loadFiles "
-                       "loadFileProperties checksums loadFileType")  # fmt: skip
-        unknown = set(source) - set(known_names.split())
-        if unknown:
-            raise TypeError(f"registerCustomSampleDataSource() got an unexpected keyword argument {unknown}")
-        known = slicer.modules.sampleDataSources.setdefault(category, [])
-        if all(s.sampleName != source.get("sampleName") for s in known):
-            known.append(SampleDataSource(**source))
-
-    @staticmethod
-    def sampleDataSourcesByCategory(category: str | None = None) -> Any:
-        import slicer
-
-        sources = slicer.modules.sampleDataSources
-        return sources if category is None else sources.get(category, [])
-
-    def sourceForSampleName(self, name: str) -> Any:
-        import slicer
-
-        every = [s for sources in slicer.modules.sampleDataSources.values() for s in sources]
-        return next((s for s in every if s.sampleName == name), None)
-
-    def downloadSamples(self, name: str) -> Any:
-        source = self.sourceForSampleName(name)
-        if source.customDownloader is None:
-            raise AssertionError(f"{name} would be downloaded from {source.uris}: tests have no network")
-        return source.customDownloader(source)
-
-    def downloadSample(self, name: str) -> Any:
-        return self.downloadSamples(name)[0]
-
-
 class Application:
     """Everything in place; `dialogs`, `modules`, `app` and `scene` are for the tests."""
 
@@ -626,20 +384,21 @@ class Application:
         i18n.tr, i18n.translate = lambda text: text, lambda context, text: text
         base = ModuleType("slicer.ScriptedLoadableModule")
         base.__all__ = []
-        for cls in (ScriptedLoadableModule, ScriptedLoadableModuleWidget, ScriptedLoadableModuleLogic,
-                    ScriptedLoadableModuleTest):  # fmt: skip
-            setattr(base, cls.__name__, cls)
-            base.__all__.append(cls.__name__)
+        for name, cls in vars(scripted).items():
+            if name.startswith("ScriptedLoadable"):
+                setattr(base, name, cls)
+                base.__all__.append(name)
         wrapper = ModuleType("slicer.parameterNodeWrapper")
-        wrapper.__dict__.update({k: v for k, v in vars(parameter_node).items() if k[0].isalpha() and k[0] != "_"})
+        for source in (parameter_kinds, parameter_node):
+            vars(wrapper).update({name: value for name, value in vars(source).items() if name[0] != "_"})
         samples = ModuleType("SampleData")
-        samples.SampleDataLogic, samples.SampleDataSource = SampleDataLogic, SampleDataSource
-        samples.downloadSample = lambda name: SampleDataLogic().downloadSample(name)
-        samples.downloadSamples = lambda name: SampleDataLogic().downloadSamples(name)
+        samples.SampleDataLogic, samples.SampleDataSource = scripted.SampleDataLogic, scripted.SampleDataSource
+        samples.downloadSample = lambda name: scripted.SampleDataLogic().downloadSample(name)
+        samples.downloadSamples = lambda name: scripted.SampleDataLogic().downloadSamples(name)
         segments = ModuleType("qSlicerSegmentationsModuleWidgetsPythonQt")
         segments.qMRMLSegmentEditorWidget = slicer.qMRMLSegmentEditorWidget
         segments.qMRMLSegmentsTableView = slicer.qMRMLSegmentsTableView
-        for module in (qt, ctk, i18n, base, wrapper, samples, segments, _cli()):
+        for module in (qt, ctk, i18n, base, wrapper, samples, segments, cli_module()):
             self._put(sys.modules, module.__name__, module)
             if module.__name__.startswith("slicer."):
                 self._put(slicer, module.__name__.partition(".")[2], module)

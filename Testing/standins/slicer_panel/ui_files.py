@@ -9,6 +9,7 @@ from typing import Any
 
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
+from . import mrml_widgets  # noqa: F401 - lets build() know them
 from .api import TABLE, ClassApi
 from .pythonqt import QT6_ONLY, class_of, meta_of, wrap
 from .widgets import build
