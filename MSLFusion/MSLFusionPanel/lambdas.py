@@ -1,5 +1,6 @@
 """Section 5: how CT and MR are mixed, and what follows it at once."""
 
+import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +31,8 @@ _MAP_AXIS = 0
 class LambdaSection(Section):
     """A number, painted regions or a volume; the preview and the overlay follow.
 
-    Whatever changes restarts nothing but two timers: after `_SOON_MS` the slices in view are brought up to date, after
-    `_REST_MS` without a change, and with no mouse button held down, the whole volumes.
+    Whatever changes starts nothing but two timers: the slices in view are brought up to date at once, but not more
+    often than every `_SOON_MS`; after `_REST_MS` without a change, and with no mouse button held down, the volumes.
     """
 
     def __init__(self, panel: "Panel") -> None:
@@ -45,6 +46,7 @@ class LambdaSection(Section):
         self._checked: tuple[Any, str] = (None, "")
         self._observed: list[tuple[Any, Any, Any, int]] = []
         self._job = False
+        self._ticked = 0.0
         self._timer = _timer(self._tick)
         self._rest = _timer(self._rested)
 
@@ -115,10 +117,12 @@ class LambdaSection(Section):
 
     def _soon(self, *_arguments: Any) -> None:
         if not self._timer.isActive():
-            self._timer.start(_SOON_MS)
+            passed = round(1000 * (time.monotonic() - self._ticked))
+            self._timer.start(max(0, _SOON_MS - passed))
 
     def _tick(self) -> None:
         """Bring the slices in view up to date, and see whether the volumes have to follow."""
+        self._ticked = time.monotonic()
         if self.panel.parameters is None:
             return
         state = lambda_state(self.parameters)
@@ -132,6 +136,7 @@ class LambdaSection(Section):
         if self.overlay.tick(state, self._grid()):
             self._soon()
         self.preview.tick(state)
+        self.message("previewInfo", self.preview.info(), "info")
         if self._behind() and self._task is None and not self._rest.isActive():
             self._rest.start(_REST_MS)
 
@@ -144,7 +149,7 @@ class LambdaSection(Section):
         """Nothing has changed for a while: the whole volumes follow."""
         if self.panel.parameters is None or self._task is not None or lambda_state(self.parameters) != self._state:
             return
-        if qt.QApplication.mouseButtons() != qt.Qt.NoButton:
+        if pressed():
             self._rest.start(_REST_MS)
             return
         if not self._behind():
@@ -191,7 +196,8 @@ class LambdaSection(Section):
     def _observe(self) -> None:
         """Follow what changes without the parameter node knowing: paint, volume, slices."""
         lam = self.parameters.lam
-        wanted = [(node, vtk.vtkCommand.ModifiedEvent, self._soon) for node in slices.slice_nodes()]
+        followed = [*slices.slice_nodes(), self.parameters.output.hybrid, self.overlay.node()]
+        wanted = [(node, vtk.vtkCommand.ModifiedEvent, self._soon) for node in followed if node is not None]
         if lam.mode is LambdaMode.PAINTED and lam.segmentation is not None:
             segmentation = slicer.vtkSegmentation
             wanted += [
@@ -297,6 +303,11 @@ class LambdaSection(Section):
             reference = VolumeGeometry.from_dict(geometry_from_node(self.reference()))
             check_covers(own, reference, node.GetName())
         return ""
+
+
+def pressed() -> bool:
+    """Whether a mouse button is held down: a slider is dragged, or something painted."""
+    return bool(qt.QApplication.mouseButtons() != qt.Qt.NoButton)
 
 
 def _timer(slot: Any) -> Any:

@@ -221,7 +221,7 @@ class Paint:
                 for column, text in texts.items():
                     _set(table, row, column, text)
                 color = qt.QColor(*(round(255 * part) for part in segment.GetColor()))
-                table.item(row, COLOR).setBackground(qt.QBrush(color))
+                table.item(row, COLOR).setData(qt.Qt.DecorationRole, color)  # seen in a selected row, too
             self._select(table)
             rows = min(max(len(self._shown), 2), _MOST_ROWS)
             height = table.horizontalHeader().sizeHint.height() + rows * table.verticalHeader().defaultSectionSize + 4
