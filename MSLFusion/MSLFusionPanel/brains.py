@@ -70,9 +70,10 @@ class GeneralRegistration:
             "initializeTransformMode": "useMomentsAlign",
         }
         self._cli = slicer.cli.run(slicer.modules.brainsfit, None, parameters, update_display=False)
-        if self._cli is None or not self._cli.IsBusy():
+        if self._cli is None:
             raise JobError(_("General Registration could not be started; try another method."))
         self._observer = self._cli.AddObserver(vtk.vtkCommand.ModifiedEvent, self._changed)
+        self._changed()  # it may have failed already
 
     def matrix(self, points: np.ndarray) -> np.ndarray:
         """What was found; raises JobError when the module failed, Cancelled when it was stopped elsewhere."""

@@ -62,7 +62,7 @@ class Comparison:
         self._section.on(self._ui.fadeSlider, "valueChanged(double)", lambda _value: self._fade())
         layouts = slicer.app.layoutManager()
         if layouts is not None:
-            layouts.connect("layoutChanged(int)", self._section.panel.changed)
+            layouts.connect("layoutChanged(int)", self._changed)
 
     def update(self) -> None:
         """Show what the selector says of the present volumes; nothing happens when that is shown already."""
@@ -90,7 +90,7 @@ class Comparison:
         """The module ends: the views get back what they showed."""
         layouts = slicer.app.layoutManager()
         if layouts is not None:
-            layouts.disconnect("layoutChanged(int)", self._section.panel.changed)
+            layouts.disconnect("layoutChanged(int)", self._changed)
         self._take_back()
         self._forget()
 

@@ -9,8 +9,8 @@ from MSLFusionLib.errors import JobError
 from MSLFusionPanel.align import Found, align_steps, missing
 from MSLFusionPanel.compare import Comparison
 from MSLFusionPanel.inputs import made_from, mr_on_grid, needs_mr, same_grid
-from MSLFusionPanel.parameters import SensorSource
-from MSLFusionPanel.registered import REPORT_ATTRIBUTE, Undo, show_found
+from MSLFusionPanel.parameters import Modalities, SensorSource
+from MSLFusionPanel.registered import REPORT_ATTRIBUTE, WARNINGS_ATTRIBUTE, Undo, show_found
 from MSLFusionPanel.section import Section
 from MSLFusionPanel.words import as_sentence
 
@@ -36,7 +36,7 @@ class CoregisterSection(Section):
         aligned_problem, transform_problem = self._aligned_problem(), self._transform_problem()
         self.message("alignedMessage", aligned_problem)
         self.message("transformMessage", transform_problem, "warning")
-        tell = self._failure or need or self._obstacle()
+        tell = self._failure or need or self._obstacle() or self._told(WARNINGS_ATTRIBUTE)
         self.message("registerMessage", tell, "error" if need else "failure" if self._failure else "warning")
         self.message("registerInfo", self._report(), "info")
         self._update_buttons(aligned_problem or transform_problem)
@@ -122,7 +122,7 @@ class CoregisterSection(Section):
                 name=aligned.GetName()
             )
         return _("The MR is not on the CT's grid: register it, or choose “{ct_only}” below.").format(
-            ct_only=_("CT only (MR synthesised)")
+            ct_only=Modalities.CT.label()
         )
 
     def _obstacle(self) -> str:
@@ -130,7 +130,7 @@ class CoregisterSection(Section):
         from MSLFusionLib.scene.volumes import keeps_its_grid
 
         ct = self.parameters.data.ct
-        if _filled(ct) and not keeps_its_grid(ct):
+        if _filled(ct) and ct.GetParentTransformNode() is not None and not keeps_its_grid(ct):
             return _("The CT is under a transform that warps or shears it: harden that transform first.")
         return missing(self.parameters.coregister.method)
 
@@ -169,8 +169,15 @@ class CoregisterSection(Section):
         if used is None or ct is None:
             return ""
         if used is aligned:
-            return aligned.GetAttribute(REPORT_ATTRIBUTE) or ""
+            return self._told(REPORT_ATTRIBUTE)
         return _("The MR lies on the CT's grid already: there is nothing to do.") if used is mr and ct is not mr else ""
+
+    def _told(self, attribute: str) -> str:
+        """What the registration that is in use left on its volume."""
+        aligned = self.parameters.coregister.aligned
+        if aligned is None or mr_on_grid(self.parameters) is not aligned:
+            return ""
+        return aligned.GetAttribute(attribute) or ""
 
     def _update_buttons(self, problem: str) -> None:
         button, undo = self.ui.registerButton, self.ui.undoRegisterButton
@@ -190,7 +197,11 @@ class CoregisterSection(Section):
         ct, mr = self.parameters.data.ct, self.parameters.data.mr
         if not _filled(ct) or not _filled(mr):
             return _("Choose a CT and an MR in section 1.")
-        return _("CT and MR are the same volume: choose two.") if ct is mr else ""
+        if ct is mr:
+            return _("CT and MR are the same volume: choose two.")
+        messages = self.panel.messages  # of section 1, which is brought up to date before this one
+        bad = [label for label in ("ctMessage", "mrMessage", "dataMessage") if messages.kind(label) == "error"]
+        return messages.text(bad[0]) if bad else ""
 
 
 def _filled(node: Any) -> bool:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 REPORT_ATTRIBUTE = "MSLFusion.Registration"
 """On the resampled MR: what was done, in words."""
+WARNINGS_ATTRIBUTE = "MSLFusion.RegistrationWarnings"
+"""On the resampled MR: why it should be looked at, in words."""
 
 
 @dataclass(eq=False)
@@ -58,7 +60,7 @@ class _Before:
             node.GetMatrixTransformToParent(self._matrix)
         self._parent = node.GetParentTransformNode()
         self._references = {role: node.GetNodeReference(role) for role in _roles(node)}
-        self._report = node.GetAttribute(REPORT_ATTRIBUTE)
+        self._told = {name: node.GetAttribute(name) for name in (REPORT_ATTRIBUTE, WARNINGS_ATTRIBUTE)}
 
     def restore(self) -> None:
         """Put it back."""
@@ -72,7 +74,8 @@ class _Before:
         node.SetAndObserveTransformNodeID(_id(_present(self._parent)))
         for role, other in self._references.items():
             node.SetNodeReferenceID(role, _id(_present(other)))
-        node.SetAttribute(REPORT_ATTRIBUTE, self._report)
+        for name, sentences in self._told.items():
+            node.SetAttribute(name, sentences)
         node.EndModify(modifying)
 
 
@@ -94,6 +97,7 @@ def show_found(found: Found, ct: Any, mr: Any, parameters: "MSLFusionParameterNo
         undo.replaced.append(_Before(aligned))
     _fill_volume(aligned, found, ct, mr)
     aligned.SetAttribute(REPORT_ATTRIBUTE, report(found, mr, aligned, transform))
+    aligned.SetAttribute(WARNINGS_ATTRIBUTE, " ".join(as_sentence(warning) for warning in found.warnings) or None)
     parameters.coregister.aligned = aligned
     parameters.coregister.transform = transform
     return undo
@@ -122,7 +126,6 @@ def report(found: Found, mr: Any, aligned: Any, transform: Any) -> str:
             )
         )
     sentences.append(_("Took {seconds:.0f} s.").format(seconds=max(1.0, found.seconds)))
-    sentences += [as_sentence(warning) for warning in found.warnings]
     sentences.append(
         _("The sections below use “{aligned}”; “{mr}” itself stays where it is.").format(
             aligned=aligned.GetName(), mr=mr.GetName()

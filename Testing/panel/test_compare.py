@@ -39,7 +39,8 @@ def pair(opened: Opened, scene: Any) -> tuple[Any, Any]:
 
 
 def image(value: float, size: tuple[int, int, int] = SIZE, spacing: tuple[float, ...] = (1.0, 1.0, 2.0)) -> Any:
-    result = sitk.GetImageFromArray(np.full(size[::-1], value, np.float32))
+    """Hardly below `value`, and not constant: section 1 would refuse it."""
+    result = sitk.GetImageFromArray(value - np.random.default_rng(0).random(size[::-1], dtype=np.float32))
     result.SetSpacing(spacing)
     result.SetOrigin((3.0, -4.0, 5.0))
     return result
