@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -465,6 +466,10 @@ def application_object() -> Any:
     """The one QApplication of this process."""
     app = QtWidgets.QApplication.instance()
     if app is None:
+        if sys.version_info < (3, 12):
+            # PySide6 6.12 takes a reference of None with each call that gives nothing; from 3.12 on None has no count,
+            # before it Python ends with a fatal error when all are gone.
+            ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
         app = build("qSlicerApplication")(["Slicer"])
         app.setOrganizationName("MSLFusionTests")
         app.setApplicationName("Slicer")
