@@ -106,9 +106,9 @@ class Comparison:
             show_layers(views, ct, mr, self._ui.fadeSlider.value)
             self._replace_hidden([])
         else:
-            red_cyan = [_coloured(ct, _RED), _coloured(mr, _CYAN)]
-            show_layers(views, *red_cyan, add=True)
-            self._replace_hidden(red_cyan)
+            red, cyan = _coloured(ct, _RED), _coloured(mr, _CYAN)
+            show_layers(views, red, cyan, add=True)
+            self._replace_hidden([red, cyan])
 
     def _pair(self) -> tuple[Any, Any] | None:
         """The CT, and the MR on its grid or else as it lies."""

@@ -46,13 +46,13 @@ def elastix_steps(
             nodes.append(hidden_node("vtkMRMLScalarVolumeNode", name))
             update_node(nodes[-1], image)
         nodes.append(hidden_node("vtkMRMLTransformNode", "MSL Fusion registration"))
-        nodes = [slicer.mrmlScene.AddNode(node) for node in nodes]
+        for node in nodes:
+            slicer.mrmlScene.AddNode(node)
+        ct, mr, transform = nodes
         yield later()
-        _register(*nodes, stopping)
+        _register(ct, mr, transform, stopping)
         yield later()
-        if not slicer.mrmlScene.IsNodePresent(nodes[2]):
-            raise JobError(_("The scene was changed while Elastix ran."))
-        matrix, off = linear_fit(nodes[2], points)
+        matrix, off = linear_fit(transform, points)
         if off > _LINEAR_WITHIN_MM:
             raise JobError(_("Elastix gave a transform that is not linear."))
         return matrix

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -60,6 +60,13 @@ def press(opened: Opened) -> None:
 def finish(opened: Opened) -> None:
     until(lambda: opened.panel.task is None)
     settle()
+
+
+def once(condition: Callable[[], Any], act: Callable[[], Any]) -> None:
+    """Act in the first turn of the event loop in which the condition holds."""
+    import qt
+
+    qt.QTimer.singleShot(1, lambda: act() if condition() else once(condition, act))
 
 
 def nodes(scene: Any) -> set[str]:
@@ -350,6 +357,13 @@ class Elastix:
         self.module.ElastixLogic = lambda: ElastixLogic(self, folder)
         self.calls: list[Any] = []
 
+    def find(self, transform: Any) -> None:
+        import vtk
+
+        matrix = vtk.vtkMatrix4x4()
+        matrix.DeepCopy(np.linalg.inv(lps_to_ras(self.matrix)).ravel())
+        transform.SetMatrixTransformToParent(matrix)
+
 
 class ElastixLogic:
     """What the panel uses of Elastix.ElastixLogic, in the order of the extension's own registerVolumes."""
@@ -371,8 +385,6 @@ class ElastixLogic:
     ) -> None:
         import subprocess
 
-        import vtk
-
         self.extension.calls.append((fixedVolumeNode, movingVolumeNode, parameterFilenames))
         process = subprocess.Popen(
             [sys.executable, "-c", self.extension.program],
@@ -384,9 +396,7 @@ class ElastixLogic:
         self.logProcessOutput(process)
         if self.cancelRequested:
             return
-        matrix = vtk.vtkMatrix4x4()
-        matrix.DeepCopy(np.linalg.inv(lps_to_ras(self.extension.matrix)).ravel())
-        outputTransformNode.SetMatrixTransformToParent(matrix)
+        self.extension.find(outputTransformNode)
 
 
 @pytest.fixture
@@ -418,22 +428,54 @@ def test_elastix_that_fails_tells_its_last_line(opened: Opened, pair: Any, scene
     assert nodes(scene) == before
 
 
-def test_elastix_is_cancelled_while_it_says_nothing(opened: Opened, pair: Any, scene: Any, elastix: Elastix) -> None:
-    import qt
+def test_elastix_may_not_deform(opened: Opened, pair: Any, scene: Any, elastix: Elastix) -> None:
+    import vtk
 
+    def bend(transform: Any) -> None:
+        points, moved = vtk.vtkPoints(), vtk.vtkPoints()
+        for point in np.random.default_rng(2).random((20, 3)) * 20:
+            points.InsertNextPoint(point)
+            moved.InsertNextPoint(point + np.sin(point))
+        spline = vtk.vtkThinPlateSplineTransform()
+        spline.SetBasisToR()
+        spline.SetSourceLandmarks(points)
+        spline.SetTargetLandmarks(moved)
+        transform.SetAndObserveTransformFromParent(spline)
+
+    elastix.find = bend
+    choose(opened, "ELASTIX")
+    before = nodes(scene)
+    press(opened)
+    finish(opened)
+    assert "not linear" in opened.text("registerMessage")
+    assert nodes(scene) == before
+
+
+def test_an_elastix_without_rigid_parameters(opened: Opened, pair: Any, elastix: Elastix, tmp_path: Any) -> None:
+    os.remove(tmp_path / "elastix" / "Resources" / "RegistrationParameters" / "Parameters_Rigid.txt")
+    choose(opened, "ELASTIX")
+    press(opened)
+    finish(opened)
+    assert "no parameters for a rigid" in opened.text("registerMessage")
+
+
+def test_the_scene_is_closed_while_elastix_runs(opened: Opened, pair: Any, scene: Any, elastix: Elastix) -> None:
+    elastix.program = "input()"
+    choose(opened, "ELASTIX")
+    press(opened)
+    once(lambda: elastix.calls, lambda: scene.Clear(False))
+    finish(opened)
+    assert elastix.process.returncode is not None
+    assert opened.parameters.data.ct is None
+    assert scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == 0
+
+
+def test_elastix_is_cancelled_while_it_says_nothing(opened: Opened, pair: Any, scene: Any, elastix: Elastix) -> None:
     elastix.program = "input()"  # waits, in silence, until it is killed
     choose(opened, "ELASTIX")
     before = nodes(scene)
     press(opened)
-    settle_until_called = lambda: elastix.calls  # noqa: E731
-
-    def cancel_once_it_runs() -> None:
-        if settle_until_called():
-            opened.ui.registerButton.click()
-        else:
-            qt.QTimer.singleShot(1, cancel_once_it_runs)
-
-    qt.QTimer.singleShot(0, cancel_once_it_runs)
+    once(lambda: elastix.calls, opened.ui.registerButton.click)
     finish(opened)
     assert elastix.process.returncode is not None
     assert nodes(scene) == before
