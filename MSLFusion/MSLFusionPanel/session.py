@@ -104,7 +104,10 @@ def _open_model(logic: "MSLFusionLogic", inputs: Inputs, hello: dict[str, Any]) 
         return logic.opened
     folders = [inputs.model_folder] if inputs.model_folder else []
     models = (yield ask("models", folders)).header["models"]
-    chosen = [one for one in models if inputs.model in (one["name"], one["path"])] if inputs.model else models
+    if inputs.model:
+        chosen = [one for one in models if inputs.model in (one["name"], one["path"])]
+    else:  # the default, as in models.ModelList and on the command line
+        chosen = [one for one in models if one["card"].get("modalities") == ["ct", "mr"]] or models
     if not chosen:
         raise InputError(_("There is no model called {name}: choose another one.").format(name=inputs.model or "-"))
     logic.session = logic.opened = None  # opening a model ends the worker's session

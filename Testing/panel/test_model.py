@@ -97,6 +97,18 @@ def test_a_model_that_appears_later_is_found(opened, folder):
     assert opened.text("modelMessage") == ""
 
 
+def test_the_default_is_the_first_that_takes_both_here_and_in_the_worker(opened, scene):
+    opened.worker.models.insert(0, {"name": "ct", "path": "/models/ct.safetensors", "card": {"modalities": ["ct"]}})
+    opened.worker.use_remote(9000, "token")
+    opened.worker.ensure()
+    settle()
+    assert rows(opened.ui.modelSelector) == ["ct", "msl-ct-t1"]
+    assert opened.ui.modelSelector.currentText == "msl-ct-t1"
+    opened.ui.sensorImagesButton.click()
+    settle()
+    assert opened.worker.last("open_model").header["model"] == "/models/msl-ct-t1.safetensors"
+
+
 def test_models_of_one_name_are_told_apart(opened, folder):
     write_model(folder / "msl-ct-t1.safetensors", limits="Another one")
     choose_folder(opened, folder)
