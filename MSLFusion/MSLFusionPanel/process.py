@@ -24,7 +24,7 @@ from MSLFusionPanel.links import HOST, Link, ProcessLink, SocketLink
 
 RESTARTS = 3
 """How often a worker that ends without an answer is started again by itself."""
-PATIENCE_MS = 3000
+PATIENCE_MS = 10_000
 """How long a cancelled request may go on."""
 LOG_LINES = 200
 _GREETINGS = ("login", "hello")
