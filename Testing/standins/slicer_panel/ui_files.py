@@ -21,7 +21,6 @@ CONTAINERS = {
     "ctkCollapsibleGroupBox",
     "ctkExpandableWidget",
 }
-BUDDY = ("QLabel", "buddy")  # no property of the class: the loader itself knows it
 SPACER = {"orientation", "sizeHint", "sizeType"}
 
 
@@ -110,7 +109,7 @@ def check_ui(path: str | Path) -> list[str]:
             if prop.get("stdset") == "0":
                 if has_property(cls, prop.get("name") or ""):
                     problems.append(f"{name}: {prop.get('name')} is a property of {cls}, yet dynamic (stdset=0)")
-            elif (cls, prop.get("name")) != BUDDY and not has_property(cls, prop.get("name") or ""):
+            elif not has_property(cls, prop.get("name") or ""):
                 problems.append(f"{name}: {cls} has no property {prop.get('name')}")
     for cls, custom in declared.items():
         api = TABLE.get(cls or "")
