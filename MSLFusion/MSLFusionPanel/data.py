@@ -84,18 +84,24 @@ class DataSection(Section, VTKObservationMixin):
         if self.panel.task is not None:
             self.message("dataMessage", _busy(), "failure")
             return
-        self.message("dataMessage")
-        self.panel.run(button, steps(), lambda images: self._show(images, names, licence), self._failed, title)
+        self.message("dataMessage", _("{title} is on its way; section 6 shows how far.").format(title=title), "info")
+        self.panel.run(
+            button,
+            steps(),
+            lambda images: self._show(images, names, licence),
+            self._failed,
+            title,
+            cancelled=lambda: self.message("dataMessage"),
+        )
 
     def _show(self, images: samples.Images, names: dict[str, str], licence: str) -> None:
         """Put the sample into the scene and choose it."""
+        self.message("dataMessage", as_sentence(licence), "info")
         if self.panel.parameters is None:
             return
         nodes = samples.add_to_scene(images, names, licence)
         self.parameters.data.ct, self.parameters.data.mr = nodes["ct"], nodes["mr"]
         layouts.side_by_side(nodes["ct"], nodes["mr"], None)
-        if licence:
-            self.message("dataMessage", as_sentence(licence), "info")
 
     def _failed(self, sentence: str) -> None:
         self.message("dataMessage", as_sentence(sentence), "failure")

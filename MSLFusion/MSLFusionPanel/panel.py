@@ -17,7 +17,7 @@ from MSLFusionPanel.log import LogSection
 from MSLFusionPanel.logic import MSLFusionLogic
 from MSLFusionPanel.messages import Messages
 from MSLFusionPanel.model import ModelSection
-from MSLFusionPanel.parameters import MSLFusionParameterNode
+from MSLFusionPanel.parameters import NODES, MSLFusionParameterNode
 from MSLFusionPanel.reconstruct import ReconstructSection
 from MSLFusionPanel.results import ResultsSection
 from MSLFusionPanel.section import Section
@@ -76,6 +76,7 @@ class Panel(VTKObservationMixin):
         self.addObserver(scene, scene.StartCloseEvent, self._scene_closes)
         self.addObserver(scene, scene.EndCloseEvent, self._scene_ready)
         self.addObserver(scene, scene.EndImportEvent, self._scene_ready)
+        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._node_leaves)
         self.addObserver(scene, scene.NodeAddedEvent, self.changed)
         self.addObserver(scene, scene.NodeRemovedEvent, self.changed)
         self.logic.worker.on_change.append(self.changed)
@@ -198,6 +199,16 @@ class Panel(VTKObservationMixin):
     def _scene_ready(self, *_arguments: Any) -> None:
         if self.entered or self.parameters is not None:
             self._set_parameters(self.logic.getParameterNode())
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _node_leaves(self, _scene: Any, _event: str, node: Any) -> None:
+        """Nothing is chosen where the node was: Slicer's selectors would go on to another one by themselves."""
+        if self.parameters is None:
+            return
+        for pack_name, name in NODES:
+            pack = getattr(self.parameters, pack_name)
+            if getattr(pack, name) is node:
+                setattr(pack, name, None)
 
     def _set_parameters(self, parameters: MSLFusionParameterNode | None) -> None:
         if self.parameters is not None:

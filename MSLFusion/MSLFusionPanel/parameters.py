@@ -192,3 +192,16 @@ class MSLFusionParameterNode:
     model: ModelParameters
     lam: LambdaParameters
     output: OutputParameters
+
+
+NODES = (
+    ("data", "ct"),
+    ("data", "mr"),
+    ("coregister", "transform"),
+    ("coregister", "aligned"),
+    ("lam", "segmentation"),
+    ("lam", "volume"),
+    ("output", "hybrid"),
+    ("output", "table"),
+)
+"""All parameters that are nodes: pack and name."""

@@ -23,7 +23,7 @@ HEAD = {
     "misalign_mm": 9.0,
     "misalign_deg": 7.0,
     "moving_size": (176, 176, 96),
-    "moving_spacing_mm": (1.3, 1.3, 2.1),
+    "moving_spacing_mm": (1.3, 1.3, 2.2),
 }
 """What the worker's `phantom` is asked for: a whole head, and a T1 whose patient has moved since."""
 RIRE_LICENCE = "RIRE training_001: Retrospective Image Registration Evaluation project, CC BY 3.0 US"

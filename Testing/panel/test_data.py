@@ -204,6 +204,8 @@ def test_a_deleted_volume_and_a_closed_scene_leave_nothing(opened: Opened) -> No
     slicer.mrmlScene.RemoveNode(ct)
     settle()
     assert opened.parameters.data.ct is None
+    assert opened.ui.ctSelector.currentNode() is None
+    assert opened.parameters.data.mr is mr
     assert "Choose a CT" in opened.text("ctMessage")
     assert opened.text("mrMessage") == ""
     slicer.mrmlScene.Clear(False)
@@ -212,6 +214,19 @@ def test_a_deleted_volume_and_a_closed_scene_leave_nothing(opened: Opened) -> No
     assert opened.ui.mrInfo.text == ""
     choose(opened, volume(), volume("MR"))
     assert opened.text("ctMessage") == ""
+
+
+def test_every_parameter_that_is_a_node_is_known() -> None:
+    import typing
+
+    from MSLFusionPanel import parameters
+
+    found = set()
+    for pack_name, pack in typing.get_type_hints(parameters.MSLFusionParameterNode).items():
+        for name, kind in typing.get_type_hints(pack).items():
+            if kind.__name__.startswith("vtkMRML"):
+                found.add((pack_name, name))
+    assert found == set(parameters.NODES)
 
 
 def test_a_saved_scene_brings_its_volumes_back(opened: Opened, tmp_path: Any) -> None:
@@ -258,6 +273,7 @@ def test_the_generated_head_can_be_cancelled(opened: Opened) -> None:
     opened.ui.sampleHeadButton.click()
     settle()
     assert opened.ui.sampleHeadButton.text == "Cancel"
+    assert "on its way" in opened.text("dataMessage")
     assert not opened.ui.sampleRireButton.enabled
     assert "Another job" in opened.ui.sampleRireButton.toolTip
     opened.panel.data.load_rire()
@@ -265,6 +281,7 @@ def test_the_generated_head_can_be_cancelled(opened: Opened) -> None:
     opened.ui.sampleHeadButton.click()
     settle()
     assert opened.panel.task is None
+    assert opened.text("dataMessage") == ""
     assert opened.ui.sampleHeadButton.text == "Generated head"
     assert opened.ui.sampleRireButton.enabled
     assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode") == before
@@ -274,9 +291,8 @@ def test_the_generated_head_can_be_cancelled(opened: Opened) -> None:
 def test_a_head_that_fails_is_told(opened: Opened) -> None:
     opened.worker.failures["phantom"] = "no memory is left"
     opened.ui.sampleHeadButton.click()
-    until(lambda: opened.text("dataMessage"))
+    until(lambda: opened.kind("dataMessage") == "failure")
     assert opened.text("dataMessage") == "No memory is left."
-    assert opened.kind("dataMessage") == "failure"
 
 
 def test_a_scene_closed_while_a_head_is_made_stays_empty(opened: Opened) -> None:

@@ -105,7 +105,6 @@ def test_registering_twice_keeps_what_is_there_and_needs_no_window(
     layouts.register()
     assert layout().GetLayoutDescription(layouts._FIRST + 7) == known
     assert known.count("<view") == 3
-    monkeypatch.setattr(
-        layouts, "slicer", type("Slicer", (), {"app": type("App", (), {"layoutManager": lambda: None})})
-    )
+    without_window = SimpleNamespace(app=SimpleNamespace(layoutManager=lambda: None))
+    monkeypatch.setattr(layouts, "slicer", without_window)
     layouts.register()

@@ -194,9 +194,8 @@ def test_without_a_network_the_rire_patient_is_not_there(
 
     monkeypatch.setattr(samples, "_STORES", ("http://127.0.0.1:1/{digest}",))
     opened.ui.sampleRireButton.click()
-    until(lambda: opened.text("dataMessage"))
+    until(lambda: opened.kind("dataMessage") == "failure")
     assert "could not be downloaded" in opened.text("dataMessage")
-    assert opened.kind("dataMessage") == "failure"
     assert opened.parameters.data.ct is None
 
 
