@@ -104,9 +104,7 @@ class Paint:
     def cleanup(self) -> None:
         """The module ends."""
         if self._editor is not None:
-            self._activate(False)
-            self._editor.setSegmentationNode(None)
-            self._editor.setMRMLScene(None)
+            self.scene_closed()
             self._editor.deleteLater()
             self._editor = None
 

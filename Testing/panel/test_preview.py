@@ -466,3 +466,44 @@ def test_what_a_view_shows(bench):
     node.JumpSlice(0, 0, 500)
     assert view.plane(ct) is None
     assert ct.GetImageData().GetDimensions() == SIZE
+
+
+# The whole panel.
+
+
+def test_apply_then_the_slider_in_the_whole_panel(slicer_app, monkeypatch, panel_image):
+    import slicer
+    from opened import Opened
+
+    monkeypatch.setattr("MSLFusionPanel.install.ready", lambda *_args: "")
+    opened = Opened()
+    try:
+        opened.load_volumes()
+        opened.parameters.output.metrics = False
+        settle()
+        assert opened.ui.applyButton.enabled, opened.ui.applyButton.toolTip
+        opened.ui.applyButton.click()
+        until(lambda: opened.panel.task is None and opened.parameters.output.hybrid is not None)
+        settle()
+        lambdas, hybrid = opened.panel.lambdas, opened.parameters.output.hybrid
+
+        def rest() -> None:
+            settle()
+            until(lambda: not lambdas._timer.isActive() and not lambdas._rest.isActive() and lambdas._task is None)
+
+        rest()
+        assert planes(hybrid) == [0.5] * 6
+        opened.worker.seen.clear()
+        opened.parameters.lam.overlay = True
+        opened.ui.lambdaSlider.value = 0.9
+        rest()
+        assert planes(hybrid) == planes(lambdas.overlay.node()) == [0.9] * 6
+        kinds = opened.worker.kinds()
+        assert kinds[-1] == "decode_volume"
+        assert set(kinds) == {"decode_slice", "decode_volume"}
+        panel_image(opened.area, "whole panel")
+        slicer.mrmlScene.Clear(False)
+        settle()
+        assert lambdas.overlay.node() is None
+    finally:
+        opened.close()
