@@ -191,7 +191,10 @@ class LambdaSection(Section):
 
     def _grid(self) -> Any:
         """The grid of the results, None while there are none."""
-        return result_grid(self.parameters, self.logic.valid_session(self.parameters))
+        try:
+            return result_grid(self.parameters, self.logic.valid_session(self.parameters))
+        except InputError:  # section 1 says what is wrong with the volume
+            return None
 
     def _observe(self) -> None:
         """Follow what changes without the parameter node knowing: paint, volume, slices."""
