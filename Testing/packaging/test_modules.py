@@ -76,14 +76,17 @@ print(widget.layout.widgets[0].text)
 
 
 def test_the_tests_of_the_modules_pass_on_slicer_core(tmp_path: Path) -> None:
-    """Slicer runs these inside the application; here they meet the same scene classes without it."""
+    """Slicer runs these inside the application; here those without widgets meet the same scene classes."""
     code = """
 import slicer
 light_slicer.install(slicer)
 import MSLFusion, MSLFusionTraining
 from MSLFusionLib.scene.bootstrap import application
 with application():
-    MSLFusion.MSLFusionTest().runTest()
+    tests = MSLFusion.MSLFusionTest()
+    for test in (tests.test_volumes_keep_their_geometry, tests.test_a_run_can_be_saved_and_opened):
+        tests.setUp()
+        test()
     MSLFusionTraining.MSLFusionTrainingTest().runTest()
 print("passed")
 """
