@@ -83,7 +83,8 @@ class Devices:
         rows += [(name, _with_memory(f"{one['label']} ({name})", one)) for name, one in memory.items() if name != "cpu"]
         names = [name for name, _label in rows]
         if _plain(chosen) not in names:
-            what = _("{name} (not looked for yet)") if known is None else _("{name} (not there)")
+            unsure = known is None and _DEVICE.fullmatch(chosen)
+            what = _("{name} (not looked for yet)") if unsure else _("{name} (not there)")
             rows.append((chosen, what.format(name=chosen)))
             names.append(chosen)
         fill(selector, rows, chosen if chosen in names else _plain(chosen))

@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 from MSLFusionLib import cards
 from MSLFusionLib.errors import InputError
-from MSLFusionPanel import install
+from MSLFusionPanel import install, paths
 from MSLFusionPanel.devices import Devices, fill
 from MSLFusionPanel.models import Model, ModelList
 from MSLFusionPanel.section import Section
@@ -31,8 +31,7 @@ class ModelSection(Section):
         self._card_shown: tuple[Any, ...] = ()
         self._folder_tip = ui.modelFolderPath.toolTip
         self.on(ui.modelSelector, "currentIndexChanged(int)", self._choose)
-        # The path widget's own signal does not tell of a text that was emptied.
-        self.on(ui.modelFolderPath.comboBox(), "editTextChanged(QString)", self._take_folder)
+        paths.listen(self, ui.modelFolderPath, self._take_folder)
 
     def enter(self) -> None:
         """Look for models and packages again."""
@@ -49,6 +48,8 @@ class ModelSection(Section):
         self._devices.update(self.missing_packages())
         self._update_folder()
         model = self.chosen()
+        if self.parameters.model.folder and self._list.folder_useful:
+            paths.remember(self.panel, self.ui.modelFolderPath)
         self._update_selector(model)
         self._show_card(model)
         problem = self._model_problem()
@@ -91,15 +92,13 @@ class ModelSection(Section):
         if name is not None and name != self.parameters.model.name:
             self.parameters.model.name = name
 
-    def _take_folder(self, *_arguments: Any) -> None:
-        text = self.ui.modelFolderPath.currentPath
-        if text != self.parameters.model.folder:
-            self.parameters.model.folder = text
+    def _take_folder(self, folder: str) -> None:
+        if folder != self.parameters.model.folder:
+            self.parameters.model.folder = folder
 
     def _update_folder(self) -> None:
         widget, folder = self.ui.modelFolderPath, self.parameters.model.folder
-        if widget.currentPath != folder:
-            widget.currentPath = folder
+        paths.show(widget, folder)
         remote = self.logic.worker.where != "local"
         widget.toolTip = f"{self._folder_tip} {_remote_folder()}" if remote else self._folder_tip
 

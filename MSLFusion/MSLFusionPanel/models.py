@@ -44,6 +44,11 @@ class ModelList:
         return self._worker.where == "local" or (self._question.answer is not None and not self._question.pending)
 
     @property
+    def folder_useful(self) -> bool:
+        """Whether the user's folder can be searched and holds a model."""
+        return self.known and not self.folder_problem and not self.folder_empty
+
+    @property
     def trouble(self) -> str:
         """Why a remote worker did not tell of its models."""
         return "" if self._worker.where == "local" else self._question.problem
@@ -79,7 +84,7 @@ class ModelList:
         self.folder_empty = bool(folders) and all(Path(path).parent != folders[0] for _name, path, _card in found)
 
     def _look_there(self, folder: str) -> None:
-        self.folder_problem, self.folder_empty = "", False
+        self.folder_problem = ""
         if self._worker.state == "running":
             self._question.ask(
                 (self._worker.where, self._worker.generation, folder), "models", [folder] if folder else []
@@ -90,6 +95,7 @@ class ModelList:
             self._state = state
             listed = [] if answer is None else answer["models"]
             self.models = _labelled([(one["name"], one["path"], one["card"]) for one in listed])
+            self.folder_empty = False  # that machine's folders are not for us to judge
 
 
 def _labelled(found: Sequence[tuple[str, str, Mapping[str, Any]]]) -> list[Model]:

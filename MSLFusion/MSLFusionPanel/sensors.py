@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from MSLFusionLib.client import Assembler
 from MSLFusionLib.errors import InputError, JobError
-from MSLFusionPanel import install, layouts
+from MSLFusionPanel import install, layouts, paths
 from MSLFusionPanel.inputs import Inputs, collect, plan
 from MSLFusionPanel.parameters import Mask, Modalities, SensorSource
 from MSLFusionPanel.question import Question
@@ -55,8 +55,7 @@ class SensorsSection(Section):
         self._failure = ""
         self._tips = {name: getattr(ui, name).toolTip for name in (*_CT_WIDGETS, *_MR_WIDGETS, "seedSpinBox")}
         self._tips |= {name: getattr(ui, name).toolTip for name in ("sensorImagesButton", "sensorsFilePath")}
-        # Neither of the path widget's own signals tells of a text that was emptied or does not end in .h5.
-        self.on(ui.sensorsFilePath.comboBox(), "editTextChanged(QString)", self._take_path)
+        paths.listen(self, ui.sensorsFilePath, self._take_path)
         self.on(ui.sensorImagesButton, "clicked()", self.show_images)
 
     def enter(self) -> None:
@@ -123,7 +122,7 @@ class SensorsSection(Section):
             return
         self._retry()
         inputs = collect(self.parameters)
-        self.panel.run(button, self._image_steps(inputs), self._show, self._failed, _("Sensor images"))
+        self.panel.run(button, self._image_steps(inputs), self._show, self._failed, _("Making sensor images"))
 
     def _image_steps(self, inputs: Inputs) -> Generator[Any, Any, tuple[OpenSession, dict[str, Any]]]:
         session = yield from open_session(self.logic, inputs)
@@ -220,25 +219,25 @@ class SensorsSection(Section):
         sensors = self.parameters.sensors
         names = sensors.modalities.names()
         parts = []
+        noise = _(" with noise")
         if "ct" in names:
-            parts.append(_views(sensors.views, sensors.scan.value))
+            parts.append(_views(sensors.views, sensors.scan.value) + (noise if sensors.ctNoise else ""))
         if "mr" in names:
             width = self.panel.model.columns()
-            parts.append(_kspace(sensors.acceleration, self._columns(width) if width is not None else None))
+            share = _kspace(sensors.acceleration, self._columns(width) if width is not None else None)
+            parts.append(share + (noise if sensors.mrNoise and sensors.kspaceNoise > 0 else ""))
         return _("Measured: {what}.").format(what=_("; ").join(parts))
 
     # The file.
 
-    def _take_path(self, *_arguments: Any) -> None:
-        text = self.ui.sensorsFilePath.currentPath
-        if text != self.parameters.sensors.file:
-            self.parameters.sensors.file = text
+    def _take_path(self, path: str) -> None:
+        if path != self.parameters.sensors.file:
+            self.parameters.sensors.file = path
 
     def _update_file(self) -> None:
         sensors, widget = self.parameters.sensors, self.ui.sensorsFilePath
         path = sensors.file
-        if widget.currentPath != path:
-            widget.currentPath = path
+        paths.show(widget, path)
         tip = self._tips["sensorsFilePath"]
         widget.toolTip = tip if self._local() else f"{tip} {_remote_path()}"
         self._file = self._seen(path) if sensors.source is SensorSource.FILE else _File()
@@ -247,7 +246,7 @@ class SensorsSection(Section):
 
     def _answered(self) -> None:
         if self._description() is not None and self.ui.sensorsFilePath.currentPath == self._file.path:
-            self.ui.sensorsFilePath.addCurrentPathToHistory()
+            paths.remember(self.panel, self.ui.sensorsFilePath)
         self.panel.changed()
 
     def _local(self) -> bool:

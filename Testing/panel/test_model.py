@@ -86,6 +86,18 @@ def test_models_of_the_users_folder(opened, folder):
     assert opened.parameters.model.name == ""
 
 
+def test_folders_that_held_models_are_remembered(opened, folder, tmp_path):
+    box = opened.ui.modelFolderPath.comboBox()
+    other = tmp_path / "other"
+    other.mkdir()
+    for one in (folder, other):
+        write_model(one / "mine.safetensors")
+        choose_folder(opened, one)
+    choose_folder(opened, tmp_path)
+    assert opened.parameters.model.folder == str(tmp_path)
+    assert [box.itemText(i) for i in range(box.count)] == [str(other), str(folder)]
+
+
 def test_a_model_that_appears_later_is_found(opened, folder):
     choose_folder(opened, folder)
     assert "holds no model" in opened.text("modelMessage")
@@ -311,6 +323,7 @@ def test_a_device_that_cannot_be(opened):
     opened.parameters.model.device = "tpu<1>"
     settle()
     assert opened.text("deviceMessage") == "There is no device “tpu<1>”: choose another one."
+    assert opened.ui.deviceSelector.currentText == "tpu<1> (not there)"
     assert not opened.ui.applyButton.enabled
 
 

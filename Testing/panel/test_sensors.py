@@ -90,6 +90,12 @@ def test_what_is_measured_is_said_in_plain_words(opened, volumes):
     sensors.views, sensors.scan, sensors.acceleration, sensors.mask = 1, Scan.SHORT, 2.5, Mask.EQUISPACED
     settle()
     assert info.text == "Measured: 1 view over a short scan; 40 % of k-space (154 of 384 columns)."
+    sensors.ctNoise, sensors.mrNoise = True, True
+    settle()
+    assert info.text == (
+        "Measured: 1 view over a short scan with noise; 40 % of k-space (154 of 384 columns) with noise."
+    )
+    sensors.ctNoise, sensors.mrNoise = False, False
     sensors.acceleration, sensors.mask, sensors.modalities = 4.0, Mask.OFFICIAL, Modalities.MR
     settle()
     assert info.text == "Measured: 1/4 of k-space (92 of 384 columns)."
