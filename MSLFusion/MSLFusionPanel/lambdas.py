@@ -44,6 +44,7 @@ class LambdaSection(Section):
         self._state: Any = None
         self._failed: Any = None
         self._checked: tuple[Any, str] = (None, "")
+        self._unusable: tuple[Any, Any, str] = (None, None, "")
         self._observed: list[tuple[Any, Any, Any, int]] = []
         self._job = False
         self._ticked = 0.0
@@ -101,6 +102,7 @@ class LambdaSection(Section):
 
     def hybrid_shows(self, state: Any) -> None:
         """Apply has decoded the output volume at this state of lambda (lambdamap.lambda_state)."""
+        self._failed = None
         self.preview.hybrid_shows(state)
         self._soon()
 
@@ -132,6 +134,8 @@ class LambdaSection(Section):
                 self._task.cancel()
             self._rest.start(_REST_MS)
         if self._problem():
+            if not self.parameters.lam.overlay:
+                self.overlay.hide()
             return
         if self.overlay.tick(state, self._grid()):
             self._soon()
@@ -183,7 +187,12 @@ class LambdaSection(Section):
     def _volume_steps(self, state: Any) -> Generator[Any, Any, None]:
         session = self.preview.ready()
         axis = _MAP_AXIS if session is None else session.slice_axis
-        lam = yield from map_steps(self.parameters, self._grid(), axis)
+        grid = self._grid()
+        try:
+            lam = yield from map_steps(self.parameters, grid, axis)
+        except InputError as error:  # found by looking at all of it
+            self._unusable = (state, grid, _sentence(str(error)))
+            return
         if self.overlay.behind(state):
             self.overlay.write(state, lam)
         if self.panel.task is None and self.preview.behind(state):
@@ -253,10 +262,13 @@ class LambdaSection(Section):
             except InputError as error:
                 sentence = _sentence(str(error))
             self._checked = (key, sentence)
+        state, grid, sentence = self._unusable
+        if not self._checked[1] and state == key[0] and grid == self._grid():
+            return sentence
         return self._checked[1]
 
     def _names(self) -> Any:
-        """IDs, names and tags of all segments, with a lambda or not."""
+        """IDs and names of all segments, with a lambda or not."""
         from MSLFusionLib.scene.segmentations import segment_ids
 
         node = self.parameters.lam.segmentation

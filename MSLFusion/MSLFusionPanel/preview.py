@@ -71,7 +71,7 @@ class Preview:
         """Ask for the slices in view that are behind."""
         session = self.ready()
         client = self._panel.logic.worker.client
-        if session is None or client is None or self._panel.task is not None or self._refused == state:
+        if session is None or client is None or self._refused == state:
             return
         for view, index in self._shown(session):
             if view not in self._under_way and self._planes.get(index, self._whole) != state:
@@ -112,8 +112,6 @@ class Preview:
     def info(self) -> str:
         """One line about what the hybrid shows."""
         parameters, logic = self._panel.parameters, self._panel.logic
-        if self._panel.task is not None:
-            return ""
         if logic.session is None or self._key is None or parameters.output.hybrid is None:
             return _("Press Apply once; then the hybrid follows lambda at once.")
         if logic.session.generation != logic.worker.generation:

@@ -107,8 +107,12 @@ class Bench:
     def rest(self) -> None:
         """Until nothing follows any more."""
         section = self.section
+
+        def busy() -> bool:
+            return section._timer.isActive() or section._rest.isActive() or section._task is not None or self._due
+
         settle()
-        until(lambda: not section._timer.isActive() and not section._rest.isActive() and section._task is None)
+        until(lambda: not busy())
 
     def text(self, label: str) -> str:
         return self.messages.text(label)

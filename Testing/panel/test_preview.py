@@ -292,7 +292,7 @@ def test_no_volume_while_a_long_job_runs(bench, hybrid):
     bench.task = object()
     bench.parameters.lam.value = 0.8
     bench.rest()
-    assert asked(bench) == []
+    assert asked(bench) == [("decode_slice", 4)]
     bench.task = None
     bench.changed()
     bench.rest()
@@ -391,6 +391,33 @@ def test_the_map_follows_another_ct_and_goes_with_it(bench):
     bench.rest()
     assert overlay(bench) is None
     assert bench.parameters.lam.overlay
+
+
+def test_paint_beside_the_ct_is_said_and_nothing_is_decoded(bench, hybrid):
+    import slicer
+
+    from MSLFusionPanel.parameters import LambdaMode
+
+    far = grid_image()
+    far.SetOrigin((500.0, 500.0, 500.0))
+    far = volumes.node_from_image(slicer.mrmlScene, far, "Far")
+    bench.parameters.lam.mode = LambdaMode.PAINTED
+    bench.parameters.lam.overlay = True
+    bench.ui.addSegmentButton.click()
+    node = bench.parameters.lam.segmentation
+    (segment_id,) = segmentations.segment_ids(node)
+    paint(node, segment_id, (slice(3, 6), slice(2, 6), slice(2, 9)), far)
+    bench.rest()
+    assert "inside the CT" in bench.text("lambdaMessage")
+    assert bench.messages.errors()
+    assert "decode_volume" not in bench.worker.kinds()
+    bench.parameters.lam.overlay = False
+    bench.rest()
+    assert overlay(bench) is None
+    paint(node, segment_id, (slice(3, 6), slice(2, 6), slice(2, 9)), bench.parameters.data.ct)
+    bench.rest()
+    assert bench.text("lambdaMessage") == ""
+    assert bench.worker.kinds()[-1] == "decode_volume"
 
 
 def test_a_foreground_chosen_later_stays(bench):
