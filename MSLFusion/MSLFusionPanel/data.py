@@ -43,9 +43,9 @@ class DataSection(Section, VTKObservationMixin):
         parameters = self.parameters
         ct, mr = parameters.data.ct, parameters.data.mr
         self._watch([node for node in (ct, mr) if node is not None])
-        self.ui.ctInfo.text, self.ui.mrInfo.text = _in_words(ct), _in_words(mr)
-        self.ui.ctInfo.setVisible(ct is not None)
-        self.ui.mrInfo.setVisible(mr is not None)
+        for label, node in ((self.ui.ctInfo, ct), (self.ui.mrInfo, mr)):
+            label.text = _in_words(node)
+            label.setVisible(bool(label.text))
         self._update_messages(ct, mr)
         for name in self._texts:
             self._update_button(name)
@@ -65,15 +65,20 @@ class DataSection(Section, VTKObservationMixin):
         """Make the generated head, or cancel it."""
         self._load(self.ui.sampleHeadButton, samples.head_steps, samples.head_names(), _("The generated head"))
 
+    def makes_head(self) -> bool:
+        """Whether the generated head is on its way."""
+        return self.panel.runs(self.ui.sampleHeadButton)
+
     def load_rire(self) -> None:
         """Download the RIRE patient, or cancel it."""
         title = _("The RIRE patient")
 
+        def progress(done: int, total: int) -> None:
+            stage, megabytes = _("Download in MB"), max(1, round(total / 1e6))
+            self.panel.reconstruct.show_progress(title, stage, min(round(done / 1e6), megabytes), megabytes)
+
         def steps() -> Any:
-            return samples.rire_steps(
-                slicer.app.cachePath,
-                lambda stage, done, total: self.panel.reconstruct.show_progress(title, stage, done, total),
-            )
+            return samples.rire_steps(slicer.app.cachePath, progress)
 
         self._load(self.ui.sampleRireButton, steps, samples.rire_names(), title, samples.RIRE_LICENCE)
 
@@ -129,9 +134,11 @@ class DataSection(Section, VTKObservationMixin):
             mr_problem = _("Choose an MR volume, or load a sample.")
         elif mr is not None and mr is ct:
             mr_problem = _("This is the CT already: choose another volume for the MR.")
-        remark = self._remark_on_ct(ct) if ct is not None and not ct_problem else ""
+        remark = "" if ct is None or ct_problem else self._remark_on_ct(ct)
+        swapped = remark and mr is not None and not mr_problem and self._looks_like_ct(mr)
         self.message("ctMessage", ct_problem or remark, "error" if ct_problem else "warning")
-        self.message("mrMessage", mr_problem)
+        hint = _("This volume looks like a CT: were the two exchanged?") if swapped else ""
+        self.message("mrMessage", mr_problem or hint, "error" if mr_problem else "warning")
 
     def _problem(self, node: Any) -> str:
         """Why a volume cannot be used; empty when it can, or is not known well enough yet."""
@@ -147,9 +154,14 @@ class DataSection(Section, VTKObservationMixin):
             return _("All voxels have the value {value:g}: this volume shows nothing.").format(value=values.low)
         return ""
 
+    def _looks_like_ct(self, node: Any) -> bool | None:
+        """Whether the values may be HU; None while they are not known."""
+        values = self._values.of(node)
+        return None if values is None else values.low < _AIR_HU and values.high > _BONE_HU
+
     def _remark_on_ct(self, ct: Any) -> str:
         values = self._values.of(ct)
-        if values is None or (values.low < _AIR_HU and values.high > _BONE_HU):
+        if values is None or self._looks_like_ct(ct):
             return ""
         return _("Values from {low:.4g} to {high:.4g} do not look like HU, where air is -1000 and water 0.").format(
             low=values.low, high=values.high

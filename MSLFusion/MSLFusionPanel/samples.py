@@ -80,8 +80,8 @@ def register(icons: str) -> None:
     add(
         category=CATEGORY,
         sampleName="Generated head",
-        uris=[""],
-        fileNames=[""],
+        uris=["mslfusion:generated-head"],  # made, not downloaded; Sample Data wants an address for everything
+        fileNames=["MSLFusion-generated-head"],
         nodeNames=[head_names()["ct"]],
         customDownloader=lambda _source: load_head(),
         thumbnailFileName=os.path.join(icons, "SampleGeneratedHead.png"),
@@ -105,7 +105,9 @@ def load_head() -> list[Any]:
     """
     if slicer.util.mainWindow() is not None:
         slicer.util.selectModule("MSLFusion")
-        slicer.util.getModuleWidget("MSLFusion").panel.data.load_head()
+        data = slicer.util.getModuleWidget("MSLFusion").panel.data
+        if not data.makes_head():
+            data.load_head()
         return []
     from MSLFusionLib.phantom import generate_head
 
@@ -124,10 +126,10 @@ def head_steps() -> Generator[Any, Any, Images]:
     return {name: VolumeGeometry.from_dict(volumes[name]).image(message.arrays[name]) for name in ("ct", "mr")}
 
 
-def rire_steps(folder: str, progress: Callable[[str, int, int], None]) -> Generator[Any, Any, Images]:
+def rire_steps(folder: str, progress: Callable[[int, int], None]) -> Generator[Any, Any, Images]:
     """Steps of a task: the RIRE patient from `folder`, downloaded into it where it is not there yet.
 
-    progress: called with a stage, bytes done and bytes in total.
+    progress: called with bytes done and bytes in total, file by file.
     """
     from pathlib import Path
 
@@ -138,7 +140,7 @@ def rire_steps(folder: str, progress: Callable[[str, int, int], None]) -> Genera
     images = {}
     for role, file in RIRE.items():
         path = Path(folder) / file.name
-        yield from download(file.addresses(), file.digest, path, lambda done, total: progress("download", done, total))
+        yield from download(file.addresses(), file.digest, path, progress)
         yield later()
         images[role] = read_volume(path, role.upper())
     return images

@@ -187,6 +187,10 @@ def test_a_ct_that_is_not_in_hu_is_remarked_on(opened: Opened) -> None:
     choose(opened, volume(array=np.linspace(0, 3000, 64, dtype=np.int16).reshape(4, 4, 4)), volume("MR"))
     assert "Values from 0 to 3000 do not look like HU" in opened.text("ctMessage")
     assert opened.kind("ctMessage") == "warning"
+    assert "exchanged" in opened.text("mrMessage")
+    assert opened.kind("mrMessage") == "warning"
+    choose(opened, opened.parameters.data.mr, opened.parameters.data.ct)
+    assert opened.text("ctMessage") == opened.text("mrMessage") == ""
 
 
 def test_one_volume_cannot_be_both(opened: Opened) -> None:

@@ -152,11 +152,11 @@ def opened(slicer_app: Any) -> Iterator[Opened]:
 
 
 @pytest.fixture
-def rire(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slicer_app: Any) -> dict[str, Any]:
+def rire(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slicer_app: Any) -> None:
     """The RIRE patient as two small files in a store on this machine."""
     from MSLFusionPanel import samples
 
-    files, images = {}, {}
+    files = {}
     for role, low in (("ct", -1000), ("mr", 0)):
         image = sitk.GetImageFromArray(np.linspace(low, 1500, 5 * 16 * 17, dtype=np.float32).reshape(5, 16, 17))
         image.SetSpacing((1.25, 1.25, 4.0))
@@ -164,13 +164,12 @@ def rire(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slicer_app: Any) -> di
         sitk.WriteImage(sitk.Cast(image, sitk.sitkInt16), str(path))
         digest = hashlib.sha512(path.read_bytes()).hexdigest()
         path.rename(tmp_path / digest)
-        files[role], images[role] = samples.RemoteFile(f"training_{role}.mha", digest), image
+        files[role] = samples.RemoteFile(f"training_{role}.mha", digest)
     monkeypatch.setattr(samples, "RIRE", files)
     monkeypatch.setattr(samples, "_STORES", (f"file://{tmp_path}/nowhere/{{digest}}", f"file://{tmp_path}/{{digest}}"))
-    return images
 
 
-def test_the_rire_patient_is_loaded_with_its_licence(opened: Opened, rire: dict[str, Any]) -> None:
+def test_the_rire_patient_is_loaded_with_its_licence(opened: Opened, rire: None) -> None:
     import slicer
 
     opened.ui.sampleRireButton.click()
@@ -188,7 +187,7 @@ def test_the_rire_patient_is_loaded_with_its_licence(opened: Opened, rire: dict[
 
 
 def test_without_a_network_the_rire_patient_is_not_there(
-    opened: Opened, rire: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    opened: Opened, rire: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from MSLFusionPanel import samples
 
@@ -205,6 +204,27 @@ def test_the_rire_files_are_those_of_the_notebooks(slicer_app: Any, shared_data:
     local = shared_data / "rire_001_t1" / samples.RIRE["mr"].name
     assert hashlib.sha512(local.read_bytes()).hexdigest() == samples.RIRE["mr"].digest
     assert all(len(file.digest) == 128 for file in samples.RIRE.values())
+
+
+def test_sample_data_opens_the_module_which_makes_the_head(
+    slicer_app: Any, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import slicer
+
+    from MSLFusionPanel import samples
+
+    modules = []
+    monkeypatch.setattr(slicer.util, "mainWindow", lambda: object())
+    monkeypatch.setattr(slicer.util, "selectModule", modules.append)
+    monkeypatch.setattr(slicer.util, "getModuleWidget", lambda _name: opened)
+    opened.worker.held = {"phantom"}
+    assert samples.load_head() == []
+    assert samples.load_head() == []  # a second press does not cancel
+    settle()
+    assert modules == ["MSLFusion", "MSLFusion"]
+    assert opened.ui.sampleHeadButton.text == "Cancel"
+    assert opened.worker.kinds().count("phantom") == 1
+    opened.panel.cancel()
 
 
 def test_sample_data_has_both(slicer_app: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
