@@ -171,10 +171,14 @@ class Worker:
         if client is not self.client:
             return
         if self.state == "starting":
-            sentence = _("No worker answers at {where} ({reason}): is it running, and the tunnel open?")
+            sentence = _(
+                "No worker answers at {where} ({reason}): start it with “mslfusion worker --port {port}”, and open the "
+                "tunnel when it is on another machine."
+            )
         else:
             sentence = _("The connection to the worker at {where} is gone ({reason}), and with it what was open there.")
-        self._give_up(sentence.format(where=self.where, reason=reason or _("closed")))
+        port = self._remote[0] if self._remote is not None else 0
+        self._give_up(sentence.format(where=self.where, port=port, reason=reason or _("closed")))
 
     def _damaged(self, client: Client, trouble: str) -> None:
         """What came is no conversation; the client has failed its requests."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Generator, Hashable, Mapping
 from typing import Any
 
-from MSLFusionLib.client import LOST, Failure
+from MSLFusionLib.client import Failure
 from MSLFusionPanel.task import Task, WorkerError, WorkerLike, ask
 from MSLFusionPanel.words import as_sentence
 
@@ -20,7 +20,6 @@ class Question:
         self.answer: Mapping[str, Any] | None = None
         self.problem = ""
         self.refused = False
-        self.lost = False
         self._worker = worker
         self._changed = changed
         self._about: Hashable = None
@@ -37,7 +36,7 @@ class Question:
 
     def forget(self) -> None:
         """As if nothing had been asked."""
-        self.answer, self.problem, self.refused, self.lost = None, "", False, False
+        self.answer, self.problem, self.refused = None, "", False
         self._about, self._task = None, None
 
     def ask(self, about: Hashable, method: str, *args: Any, **kwargs: Any) -> None:
@@ -59,7 +58,6 @@ class Question:
             self._task = None
             if isinstance(answer, Failure):
                 self.problem, self.refused = as_sentence(answer.sentence), answer.reason == "input"
-                self.lost = answer.reason == LOST
             else:
                 self.answer, self.problem = answer, as_sentence(problem)
             self._changed()

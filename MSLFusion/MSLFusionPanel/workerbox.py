@@ -76,10 +76,6 @@ class WorkerBox:
     def _tell(self, sentence: str) -> None:
         """A sentence of the worker's that the user must know."""
         self._failure = as_sentence(sentence)
-        if self._worker.where != "local" and self._worker.state == "stopped":
-            self._failure += " " + _("Start it there with: mslfusion worker --port {port}").format(
-                port=self._section.ui.portSpinBox.value
-            )
         self._section.ui.workerBox.collapsed = False
         self._panel.changed()
 

@@ -1,10 +1,13 @@
 """Section 4: models and their cards, what they were not trained on, devices, and the worker's box."""
 
+import json
 import os
 import socket
+import subprocess
 
 import pytest
 from opened import Opened, write_model
+from talk import COMMAND, ENVIRONMENT
 from turns import settle, until
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -474,6 +477,35 @@ def test_nobody_listens_at_the_port(slicer_app, opened):
         settle()
         assert one.text("workerMessage") == ""
         one.close()
+
+
+def test_a_worker_on_a_port_wants_the_right_token(opened):
+    """The real one, in a process."""
+    from MSLFusionPanel.process import Worker
+
+    opened.close()
+    environment = {**ENVIRONMENT, "MSLFUSION_TOKEN": "the-token-of-this-test"}
+    command = [*COMMAND, "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as server:
+        try:
+            one = Opened(Worker())
+            one.ui.remoteCheckBox.click()
+            settle()
+            one.ui.portSpinBox.value = json.loads(server.stdout.readline())["port"]
+            one.ui.tokenLineEdit.text = "another-token-altogether"
+            one.ui.workerConnectButton.click()
+            until(lambda: one.text("workerMessage"))
+            assert one.text("workerMessage") == "The token is wrong: use the one that the worker printed."
+            assert one.ui.workerInfo.text.startswith("Not connected")
+            one.ui.tokenLineEdit.text = "the-token-of-this-test"
+            one.ui.workerConnectButton.click()
+            until(lambda: one.ui.modelSelector.count)
+            assert one.text("workerMessage") == ""
+            assert one.ui.workerInfo.text.startswith("Connected at 127.0.0.1:")
+            assert rows(one.ui.modelSelector) == ["msl-ct-t1"]
+            one.close()
+        finally:
+            server.kill()
 
 
 def test_the_worker_cannot_be_changed_under_a_job(opened):
