@@ -162,13 +162,11 @@ class Preview:
                 self._planes[index] = state
                 milliseconds = round(1000 * (time.monotonic() - began))
                 self._told = _("Slice {index} in {ms} ms.").format(index=index, ms=milliseconds)
-                self._panel.changed()
 
         def fail(failure: Failure) -> None:
             if ended() and failure.reason != CANCELLED:
                 logging.info("MSLFusion: a slice was not decoded: %s", failure.sentence)
                 self.refused(state, failure.sentence)
-                self._panel.changed()
 
         call = client.decode_slice(
             index, plane, view=view, session=session.number, on_result=show, on_error=fail, on_dropped=ended
