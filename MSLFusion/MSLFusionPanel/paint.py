@@ -320,7 +320,7 @@ def _text(node: Any, segment_id: str, getter: str) -> str:
     from MSLFusionLib.scene import segmentations
 
     value = _or(lambda: getattr(segmentations, getter)(node, segment_id), None)
-    return "" if value is None else f"{value:g}"
+    return "" if value is None else f"{value:.4g}"
 
 
 def _or(get: Any, otherwise: Any) -> Any:

@@ -58,8 +58,7 @@ def test_the_slice_in_view_comes_at_once_and_the_volume_at_rest(bench, hybrid):
     bench.ui.lambdaSlider.value = 0.8
     until(lambda: planes(hybrid)[4] == 0.8)
     assert planes(hybrid) == [0.5] * 4 + [0.8] + [0.5] * 4
-    settle()
-    assert "Slice 4 in" in bench.text("previewInfo")
+    until(lambda: "Slice 4 in" in bench.text("previewInfo"))
     until(lambda: bench.worker.waiting() == ["decode_volume"])
     bench.worker.progress("decode", 3, 9, 4.6)
     settle()
