@@ -37,7 +37,8 @@ class CoregisterSection(Section):
         self.message("alignedMessage", aligned_problem)
         self.message("transformMessage", transform_problem, "warning")
         tell = self._failure or need or self._obstacle() or self._told(WARNINGS_ATTRIBUTE)
-        self.message("registerMessage", tell, "error" if need else "failure" if self._failure else "warning")
+        kinds = ("error" if need else "failure", "needed" if need else "warning")
+        self.message("registerMessage", tell, kinds[0] if self._failure else kinds[1])
         self.message("registerInfo", self._report(), "info")
         self._update_buttons(aligned_problem or transform_problem)
         self.comparison.update()
@@ -200,7 +201,7 @@ class CoregisterSection(Section):
         if ct is mr:
             return _("CT and MR are the same volume: choose two.")
         messages = self.panel.messages  # of section 1, which is brought up to date before this one
-        bad = [label for label in ("ctMessage", "mrMessage", "dataMessage") if messages.kind(label) == "error"]
+        bad = [label for label in ("ctMessage", "mrMessage", "dataMessage") if messages.blocks(label)]
         return messages.text(bad[0]) if bad else ""
 
 

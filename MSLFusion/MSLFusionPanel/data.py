@@ -136,9 +136,9 @@ class DataSection(Section, VTKObservationMixin):
             mr_problem = _("This is the CT already: choose another volume for the MR.")
         remark = "" if ct is None or ct_problem else self._remark_on_ct(ct)
         swapped = remark and mr is not None and not mr_problem and self._looks_like_ct(mr)
-        self.message("ctMessage", ct_problem or remark, "error" if ct_problem else "warning")
+        self.message("ctMessage", ct_problem or remark, _kind(ct, ct_problem))
         hint = _("This volume looks like a CT: were the two exchanged?") if swapped else ""
-        self.message("mrMessage", mr_problem or hint, "error" if mr_problem else "warning")
+        self.message("mrMessage", mr_problem or hint, _kind(mr, mr_problem))
 
     def _problem(self, node: Any) -> str:
         """Why a volume cannot be used; empty when it can, or is not known well enough yet."""
@@ -176,6 +176,13 @@ class DataSection(Section, VTKObservationMixin):
         if running:
             tip = _("Stop; the scene stays as it was.")
         button.toolTip = tip if button.enabled else _busy()
+
+
+def _kind(node: Any, problem: str) -> str:
+    """What a message about a volume, chosen or not, is."""
+    if not problem:
+        return "warning"
+    return "needed" if node is None else "error"
 
 
 def _busy() -> str:

@@ -68,7 +68,7 @@ class LambdaSection(Section):
         self.paint.update(lam.segmentation, self.reference(), lam.mode is LambdaMode.PAINTED)
         problem = self._problem()
         if problem:
-            self.message("lambdaMessage", problem)
+            self.message("lambdaMessage", problem, "needed" if isinstance(problem, _Needed) else "error")
         else:
             self.message("lambdaMessage", self.paint.complaint, "failure")
         self.message("previewInfo", self.preview.info(), "info")
@@ -281,17 +281,17 @@ class LambdaSection(Section):
         from MSLFusionLib.scene.segmentations import is_painted, segment_feather, segment_ids, segment_lambda
 
         if node is None:
-            return _("Nothing is painted yet: press Add, then paint on the slices.")
+            return _Needed(_("Nothing is painted yet: press Add, then paint on the slices."))
         ids = segment_ids(node)
         if not ids:
-            return _("The segmentation has no segment: press Add, then paint on the slices.")
+            return _Needed(_("The segmentation has no segment: press Add, then paint on the slices."))
         for segment_id in ids:
             segment_feather(node, segment_id)
             if segment_lambda(node, segment_id) is None:
                 name = node.GetSegmentation().GetSegment(segment_id).GetName()
                 return _("Segment '{name}' has no lambda: give it one in the table, or remove it.").format(name=name)
         if not any(is_painted(node, segment_id) for segment_id in ids):
-            return _("All segments are empty: paint something, or mix by one lambda for all.")
+            return _Needed(_("All segments are empty: paint something, or mix by one lambda for all."))
         return ""
 
     def _volume_problem(self, node: Any) -> str:
@@ -302,7 +302,7 @@ class LambdaSection(Section):
         from MSLFusionLib.scene.volumes import geometry_from_node
 
         if node is None:
-            return _("Choose a volume of lambdas, from 0 (CT) to 1 (MR).")
+            return _Needed(_("Choose a volume of lambdas, from 0 (CT) to 1 (MR)."))
         if node is self.parameters.output.hybrid or node is self.overlay.node():
             return _("'{name}' is made from lambda itself: choose another volume.").format(name=node.GetName())
         own = VolumeGeometry.from_dict(geometry_from_node(node))
@@ -318,6 +318,10 @@ class LambdaSection(Section):
             reference = VolumeGeometry.from_dict(geometry_from_node(self.reference()))
             check_covers(own, reference, node.GetName())
         return ""
+
+
+class _Needed(str):
+    """A sentence about what has still to be done, where nothing is wrong."""
 
 
 def pressed() -> bool:

@@ -46,8 +46,9 @@ class Section:
     def message(self, label: str, sentence: str = "", kind: str = "error") -> None:
         """Show a sentence at a field, in the .ui's label of that name; an empty one hides it.
 
-        kind: "error" keeps Apply disabled while it is shown; "warning" and "info" do not; "failure" is the error of
-        something that was tried: it does not keep Apply disabled, and stays until the next attempt.
+        kind: "error" keeps Apply disabled while it is shown, and so does "needed": nothing is wrong, but something has
+        still to be chosen or done. "warning" and "info" do not. "failure" is the error of something that was tried: it
+        does not keep Apply disabled, and stays until the next attempt.
         """
         self.panel.messages.show(label, sentence, kind)
 

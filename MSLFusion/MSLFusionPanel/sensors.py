@@ -25,7 +25,7 @@ HDF5_START = b"\x89HDF\r\n\x1a\n"
 IMAGE_ROLES = {"fbp": "MSLFusion.SparseViewFBP", "zero-filled": "MSLFusion.ZeroFilledMR"}
 """Node references of the parameter node to the sensor images of the last time."""
 
-_BEFORE = ("ctMessage", "mrMessage", "dataMessage", "registerMessage")
+_BEFORE = ("ctMessage", "mrMessage", "dataMessage", "alignedMessage", "registerMessage")
 """Labels of the sections above, whose errors sensor images cannot do without."""
 _CT_WIDGETS = ("viewsSpinBox", "scanSelector", "ctNoiseCheckBox", "photonsSpinBox")
 _MR_WIDGETS = ("accelerationSpinBox", "maskSelector", "mrNoiseCheckBox", "kspaceNoiseSpinBox")
@@ -78,7 +78,7 @@ class SensorsSection(Section):
         self.ui.sensorsInfo.setVisible(bool(self.ui.sensorsInfo.text))
         self.ui.sensorsFileInfo.text = "" if simulated else self._file_in_words()
         if problem:
-            self.message("sensorsMessage", problem)
+            self.message("sensorsMessage", problem, "error" if simulated or self.parameters.sensors.file else "needed")
         else:
             self.message("sensorsMessage", self._failure or self._trouble(), "failure")
         self._update_button()
@@ -179,7 +179,7 @@ class SensorsSection(Section):
             button.text, button.enabled, button.toolTip = _("Cancel"), True, _("Stop; the scene stays as it was.")
             return
         shown = self.panel.messages
-        errors = [shown.text(label) for label in _BEFORE if shown.kind(label) == "error"]
+        errors = [shown.text(label) for label in _BEFORE if shown.blocks(label)]
         reason = next((one for one in (*errors, self.problem(), self.panel.model.problem()) if one), "")
         if self.panel.task is not None:
             reason = _("Another job is running: wait for it or cancel it.")

@@ -107,7 +107,7 @@ def test_an_mr_on_another_grid_has_to_be_registered(opened: Opened, pair: Any) -
     from MSLFusionPanel.parameters import Modalities
 
     assert "not on the CT's grid" in opened.text("registerMessage")
-    assert opened.kind("registerMessage") == "error"
+    assert opened.kind("registerMessage") == "needed"
     opened.parameters.sensors.modalities = Modalities.CT
     settle()
     assert opened.text("registerMessage") == ""
@@ -480,7 +480,7 @@ def test_elastix_is_cancelled_while_it_says_nothing(opened: Opened, pair: Any, s
     assert elastix.process.returncode is not None
     assert nodes(scene) == before
     assert opened.parameters.coregister.aligned is None
-    assert opened.kind("registerMessage") == "error"
+    assert opened.kind("registerMessage") == "needed"
     assert "Elastix" not in opened.text("registerMessage")
 
 

@@ -43,7 +43,7 @@ def test_nothing_chosen_is_asked_for_where_it_is_needed(opened: Opened) -> None:
 
     assert "Choose a CT" in opened.text("ctMessage")
     assert "Choose an MR" in opened.text("mrMessage")
-    assert opened.kind("ctMessage") == opened.kind("mrMessage") == "error"
+    assert opened.kind("ctMessage") == opened.kind("mrMessage") == "needed"
     assert not opened.ui.applyButton.enabled
     opened.parameters.sensors.modalities = Modalities.CT
     settle()

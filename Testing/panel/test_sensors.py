@@ -275,7 +275,7 @@ def test_a_file_that_cannot_be_used_is_told_without_the_worker(opened, volumes, 
         "nul": "cannot be read",
     }
     assert words.get(kind, "is not a sensors file") in opened.text("sensorsMessage")
-    assert opened.kind("sensorsMessage") == "error"
+    assert opened.kind("sensorsMessage") == ("needed" if kind == "none" else "error")
     assert not apply_enabled(opened)
     assert not opened.ui.sensorImagesButton.enabled
     assert opened.ui.sensorImagesButton.toolTip == opened.text("sensorsMessage")
