@@ -134,12 +134,15 @@ def _state(node: Any) -> tuple[Any, ...] | None:
     """Changes whenever the node's voxels or place change."""
     if node is None:
         return None
+    import vtk
+
+    matrix = vtk.vtkMatrix4x4()
+    node.GetIJKToRASMatrix(matrix)
     data, parent = node.GetImageData(), node.GetParentTransformNode()
     return (
         node.GetID(),
         0 if data is None else data.GetMTime(),
-        node.GetOrigin(),
-        node.GetSpacing(),
+        tuple(matrix.GetElement(i, j) for i in range(3) for j in range(4)),
         None if parent is None else (parent.GetID(), parent.GetTransformToWorldMTime()),
     )
 

@@ -14,10 +14,11 @@ from MSLFusionPanel import install, layouts
 from MSLFusionPanel.inputs import Inputs, collect, mr_on_grid
 from MSLFusionPanel.lambdamap import lambda_state, lambda_steps
 from MSLFusionPanel.parameters import LambdaMode, SensorSource
-from MSLFusionPanel.run import Hybrid, Run, show_run, sweep_steps
+from MSLFusionPanel.run import Hybrid, Run, show_run, shows_a_sequence, sweep_steps
 from MSLFusionPanel.section import Section
 from MSLFusionPanel.session import OpenSession, open_session
 from MSLFusionPanel.task import ask
+from MSLFusionPanel.words import as_sentence
 
 _METRIC_LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -26,7 +27,8 @@ _METRIC_LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 class Wanted:
     """What is asked of one Apply, read before it starts.
 
-    lam: None where a map is painted or a volume. state: of lambda, see lambdamap.lambda_state.
+    lam: None where a map is painted or a volume. state: of lambda, see lambdamap.lambda_state. hybrid: the node that
+    receives the result, None for a new one.
     """
 
     inputs: Inputs
@@ -34,6 +36,7 @@ class Wanted:
     sweep: tuple[float, ...]
     metrics: tuple[float, ...]
     state: Any
+    hybrid: Any
 
 
 class ReconstructSection(Section):
@@ -61,10 +64,14 @@ class ReconstructSection(Section):
         if self.panel.runs(self.ui.applyButton):
             self.panel.cancel()
             return
+        if not self._may_start():
+            return
         self.message("applyMessage")
         problem = install.ready(self.panel.tell) if self.logic.worker.where == "local" else ""
         if problem:
-            self.message("applyMessage", problem, "failure")
+            self._failed(problem)
+            return
+        if not self._may_start():  # the user was asked something meanwhile
             return
         wanted = self.wanted()
         self.panel.run(
@@ -84,7 +91,7 @@ class ReconstructSection(Section):
         measured = output.metrics and parameters.sensors.source is SensorSource.SIMULATE
         value = lam.value if lam.mode is LambdaMode.NUMBER else None
         lambdas = sorted({*(sweep or _METRIC_LAMBDAS)}) if measured else []
-        return Wanted(collect(parameters), value, sweep, tuple(lambdas), lambda_state(parameters))
+        return Wanted(collect(parameters), value, sweep, tuple(lambdas), lambda_state(parameters), output.hybrid)
 
     def steps(self, wanted: Wanted) -> Generator[Any, Any, Run]:
         """Steps of the task: everything but the metrics, which follow when the hybrid can be seen."""
@@ -92,6 +99,7 @@ class ReconstructSection(Section):
         lam = wanted.lam
         if lam is None:
             lam = yield from lambda_steps(self.parameters, session)
+        value = lam if isinstance(lam, float) else None
         hybrid = yield from self._decoded(session, lam)
         sweep = None
         if wanted.sweep:
@@ -99,7 +107,7 @@ class ReconstructSection(Section):
             for value in wanted.sweep:
                 volumes.append((value, (yield from self._decoded(session, value))))
             sweep = yield from sweep_steps(session, volumes)
-        return Run(session, Hybrid(hybrid, wanted.lam), sweep)
+        return Run(session, Hybrid(hybrid, value), sweep)
 
     def show_side_by_side(self) -> None:
         """CT | MR | hybrid."""
@@ -125,14 +133,25 @@ class ReconstructSection(Section):
             self.message("progressInfo")
             return
         sentence = _("{title}: starting.").format(title=title)
-        known = bool(total) and done is not None
+        if stage is not None:
+            sentence = f"{title}: {_stage_words(stage)}."
+        known = done is not None and total is not None and total > 0
         bar.maximum = total if known else 0  # 0: busy
         if known:
+            done = min(max(done, 0), total)
             bar.value = done
-            words = _stage_words(str(stage))
-            sentence = _("{title}: {stage}, {done} of {total}").format(title=title, stage=words, done=done, total=total)
-            sentence += _(", {time} left.").format(time=_time(seconds_left)) if seconds_left is not None else "."
+            words = {"title": title, "stage": _stage_words(str(stage)), "done": done, "total": total}
+            left = _time(seconds_left)
+            sentence = _("{title}: {stage}, {done} of {total}").format(**words)
+            sentence += _(", {time} left.").format(time=left) if left else "."
         self.message("progressInfo", sentence, "info")
+
+    def _may_start(self) -> bool:
+        """Whether everything is as Apply needs it at this very moment."""
+        if self.panel.parameters is None:
+            return False
+        self.panel.update()
+        return bool(self.ui.applyButton.enabled)
 
     def _decoded(self, session: OpenSession, lam: Any) -> Generator[Any, Any, Any]:
         volumes = Assembler(session.shape, session.slice_axis)
@@ -145,18 +164,22 @@ class ReconstructSection(Section):
         """Put the results into the scene, then measure them."""
         if self.panel.parameters is None:
             return
-        output = self.parameters.output
-        if output.hybrid is not None and not slicer.mrmlScene.IsNodePresent(output.hybrid):
-            output.hybrid = None
-        first = output.hybrid is None
-        output.hybrid = show_run(run, output.hybrid, self._folder_nodes())
+        output, chosen = self.parameters.output, wanted.hybrid
+        if chosen is not None and (not slicer.mrmlScene.IsNodePresent(chosen) or self._taken(chosen)):
+            chosen = None  # removed meanwhile, or chosen for something else
+        node = show_run(run, chosen, self._folder_nodes())
+        output.hybrid = node
+        self.panel.results.replaced(run, node)
         self.panel.lambdas.hybrid_shows(wanted.state)
-        if first:
+        if run.session.synthesised is not None:
+            name = run.session.synthesised.upper()
+            self.panel.tell(_("The {modality} in the hybrid is synthesised, not measured.").format(modality=name))
+        if chosen is None:
             self.show_side_by_side()
-        if wanted.metrics:
-            qt.QTimer.singleShot(0, lambda: self._measure(run, wanted.metrics))
+        if wanted.metrics and not self.panel.results.measured(run, wanted.metrics, node):
+            qt.QTimer.singleShot(0, lambda: self._measure(run, node, wanted.metrics))
 
-    def _measure(self, run: Run, lambdas: tuple[float, ...]) -> None:
+    def _measure(self, run: Run, node: Any, lambdas: tuple[float, ...]) -> None:
         if self.panel.task is not None or self.logic.session is not run.session:
             return
 
@@ -166,13 +189,13 @@ class ReconstructSection(Section):
         self.panel.run(
             self.ui.applyButton,
             steps(),
-            lambda rows: self.panel.results.show(run, rows),
+            lambda rows: self.panel.results.show(run, node, lambdas, rows),
             self._failed,
             _("Metrics"),
         )
 
     def _failed(self, sentence: str) -> None:
-        self.message("applyMessage", sentence, "failure")
+        self.message("applyMessage", as_sentence(sentence), "failure")
 
     def _folder_nodes(self) -> list[Any]:
         """What belongs into the run's folder beside the results themselves."""
@@ -185,18 +208,26 @@ class ReconstructSection(Section):
         return parameters.data.ct, mr, parameters.output.hybrid
 
     def _output_problem(self) -> str:
+        hybrid = self.parameters.output.hybrid
+        taken = self._taken(hybrid) if hybrid is not None else ""
+        if not taken:
+            return ""
+        return _("The hybrid would replace the {name}: choose another volume or a new one.").format(name=taken)
+
+    def _taken(self, node: Any) -> str:
+        """What else a volume is, which a hybrid must not replace; empty when it is nothing else."""
         parameters = self.parameters
-        hybrid = parameters.output.hybrid
         taken = {
             _("CT"): parameters.data.ct,
             _("MR"): parameters.data.mr,
             _("resampled MR"): parameters.coregister.aligned,
             _("lambda volume"): parameters.lam.volume if parameters.lam.mode is LambdaMode.VOLUME else None,
+            _("lambda map"): self.panel.lambdas.overlay.node(),
         }
-        for name, node in taken.items():
-            if hybrid is not None and hybrid is node:
-                return _("The hybrid would replace the {name}: choose another volume or a new one.").format(name=name)
-        return ""
+        for name, one in taken.items():
+            if one is node:
+                return name
+        return _("volume that shows a sequence") if shows_a_sequence(node) else ""
 
     def _update_apply(self) -> None:
         button = self.ui.applyButton
@@ -211,7 +242,8 @@ class ReconstructSection(Section):
         button.enabled = not reason
         button.toolTip = reason or _("Reconstruct with the settings above.")
         if reason:
-            self.message("applyMessage", _("Not ready: {reason}").format(reason=reason), "info")
+            if self.panel.messages.kind("applyMessage") != "failure" or errors:
+                self.message("applyMessage", _("Not ready: {reason}").format(reason=reason), "info")
         elif self.panel.messages.kind("applyMessage") == "info":
             self.message("applyMessage")
 
@@ -226,14 +258,21 @@ def _stage_words(stage: str) -> str:
         "compare": _("Comparing"),
         "sensor images": _("Sensor images"),
         "ground truth": _("Fetching what was measured"),
+        "open model": _("Opening the model"),
+        "resample": _("Resampling"),
+        "download": _("Downloading"),
         "generate head": _("Slices of the head"),
         "find start": _("Looking for a start"),
     }
     return words.get(stage, stage.capitalize())
 
 
-def _time(seconds: float) -> str:
-    """A duration as people say it."""
+def _time(seconds: float | None) -> str:
+    """A duration as people say it; empty where it is not known, or so long that nobody would believe it."""
+    if seconds is None or not 0 <= seconds < 48 * 3600:  # not a number is not between them, either
+        return ""
     if seconds < 90:
         return _("{n} s").format(n=max(1, round(seconds)))
-    return _("{n} min").format(n=round(seconds / 60))
+    if seconds < 90 * 60:
+        return _("{n} min").format(n=round(seconds / 60))
+    return _("{n} h").format(n=round(seconds / 3600))

@@ -1,5 +1,6 @@
 """Section 7: the metrics of a run as table and plots."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,13 +11,23 @@ from MSLFusionPanel import layouts
 from MSLFusionPanel.parameters import SensorSource
 from MSLFusionPanel.run import Run, place
 from MSLFusionPanel.section import Section
+from MSLFusionPanel.session import OpenSession
 
+METRICS_ROLE = "MSLFusion.Metrics"
+"""Node reference from a hybrid to the table of its run."""
 CHART_ROLE = "MSLFusion.Chart"
 """Node references from a table to its plot charts."""
+_MOST_ROWS = 500
+"""A table with more is none of ours."""
 
 
 class ResultsSection(Section):
     """Table, plots, and their main figures in a sentence."""
+
+    def __init__(self, panel: Any) -> None:
+        super().__init__(panel)
+        self._measured: tuple[OpenSession, tuple[float, ...], Any] | None = None
+        """What was measured last: session, lambdas, table. A table of another session is out of date."""
 
     def setup(self) -> None:
         """Connect the widgets."""
@@ -26,28 +37,53 @@ class ResultsSection(Section):
     def update(self) -> None:
         """Show what the chosen table says."""
         table = self.parameters.output.table
-        rows = [] if table is None else rows_of(table)
-        self.ui.resultsInfo.text = summary(rows) if rows else self._why_none()
-        self.ui.showTableButton.enabled = table is not None
-        self.ui.showPlotsButton.enabled = table is not None and table.GetNodeReference(CHART_ROLE) is not None
+        told = "" if table is None else summary(rows_of(table))
+        self.ui.resultsInfo.text = told or (self._why_none() if table is None else "")
+        self.ui.resultsInfo.setVisible(bool(self.ui.resultsInfo.text))
+        foreign = _("This table holds no metrics of a run.") if table is not None and not told else ""
+        self.message("resultsMessage", foreign, "info")
+        self._enable("showTableButton", table is not None, _("Show the table of metrics below the slices."))
+        self._enable("showPlotsButton", bool(charts_of(table)), _("Plot the metrics over lambda below the slices."))
 
-    def show(self, run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
-        """New metrics: replace those of the run before, in the run's folder."""
+    def scene_closed(self) -> None:
+        """The tables are gone."""
+        self._measured = None
+
+    def measured(self, run: Run, lambdas: tuple[float, ...], hybrid: Any) -> bool:
+        """Whether the hybrid has a table that says what measuring at these lambdas would say again."""
+        if self._measured is None:
+            return False
+        session, done, table = self._measured
+        return (session, done) == (run.session, lambdas) and table is hybrid.GetNodeReference(METRICS_ROLE)
+
+    def replaced(self, run: Run, hybrid: Any) -> None:
+        """A run has been put into `hybrid`: metrics of another reconstruction, which lay in it before, are removed."""
+        table = hybrid.GetNodeReference(METRICS_ROLE)
+        if table is not None and (self._measured is None or self._measured[0] is not run.session):
+            remove_table(table)
+
+    def show(self, run: Run, hybrid: Any, lambdas: tuple[float, ...], rows: Sequence[Mapping[str, Any]]) -> None:
+        """New metrics of the run in `hybrid`, in place of those that it had."""
         from MSLFusionLib.scene import tables
 
-        output = self.parameters.output
-        if output.hybrid is None or not rows:
+        if self.panel.parameters is None or not rows:
             return
-        if output.table is not None:
-            remove_table(output.table)
+        if not slicer.mrmlScene.IsNodePresent(hybrid):
+            self.panel.tell(_("The hybrid was removed: its metrics are not shown."))
+            return
+        before = hybrid.GetNodeReference(METRICS_ROLE)
+        if before is not None:
+            remove_table(before)
         scene = slicer.mrmlScene
         table = tables.metrics_table(scene, rows, _("Metrics"))
         charts = tables.plots_over_lambda(scene, table, _("Metrics"))
         for chart in charts:
             table.AddNodeReferenceID(CHART_ROLE, chart.GetID())
         series = [one for chart in charts for one in tables.series_of(chart)]
-        place(run, output.hybrid, [table, *charts, *series])
-        output.table = table
+        hybrid.SetNodeReferenceID(METRICS_ROLE, table.GetID())
+        place(hybrid, [table, *charts, *series])
+        self._measured = (run.session, lambdas, table)
+        self.parameters.output.table = table
         self.panel.tell(summary(rows))
 
     def show_table(self) -> None:
@@ -69,12 +105,18 @@ class ResultsSection(Section):
             return _("Metrics are switched off in section 6.")
         return _("Apply measures the hybrids against the volumes.")
 
+    def _enable(self, name: str, enabled: bool, tip: str) -> None:
+        button = getattr(self.ui, name)
+        button.enabled = enabled
+        button.toolTip = tip if enabled else _("There are no metrics to show.")
+
 
 def charts_of(table: Any) -> list[Any]:
     """The chart nodes of a table of ours."""
     if table is None:
         return []
-    return [table.GetNthNodeReference(CHART_ROLE, i) for i in range(table.GetNumberOfNodeReferences(CHART_ROLE))]
+    charts = [table.GetNthNodeReference(CHART_ROLE, i) for i in range(table.GetNumberOfNodeReferences(CHART_ROLE))]
+    return [chart for chart in charts if chart is not None]
 
 
 def remove_table(table: Any) -> None:
@@ -89,20 +131,20 @@ def remove_table(table: Any) -> None:
 
 
 def rows_of(table: Any) -> list[dict[str, Any]]:
-    """The rows of a table node as mappings, numbers as float."""
+    """The rows of a table node of ours as mappings of texts and, where a column is numeric, floats; [] for others."""
     data = table.GetTable()
+    if data is None or data.GetColumnByName("lambda") is None or data.GetNumberOfRows() > _MOST_ROWS:
+        return []
     columns = [data.GetColumn(i) for i in range(data.GetNumberOfColumns())]
-    return [
-        {column.GetName(): column.GetVariantValue(row) for column in columns} for row in range(data.GetNumberOfRows())
-    ]
+    return [{column.GetName(): column.GetValue(row) for column in columns} for row in range(data.GetNumberOfRows())]
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     """The main figures: each modality at its own end of lambda, beside its sensor image."""
     sentences = []
     for lam, target, plain in ((0.0, "ct", "FBP"), (1.0, "mr", "zero-filled")):
-        ends = [row for row in rows if _is(row, "kind", "hybrid") and _number(row.get("lambda")) == lam]
-        sensor = [row for row in rows if _is(row, "image", plain)]
+        ends = [row for row in rows if row.get("kind") == "hybrid" and _number(row.get("lambda")) == lam]
+        sensor = [row for row in rows if row.get("image") == plain]
         reached = _number(ends[0].get(f"psnr_{target}")) if ends else None
         before = _number(sensor[0].get(f"psnr_{target}")) if sensor else None
         if reached is not None:
@@ -110,15 +152,13 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
             if before is not None:
                 text += _(" ({plain} {psnr:.1f} dB)").format(plain=plain, psnr=before)
             sentences.append(text)
-    return "; ".join(sentences)
-
-
-def _is(row: Mapping[str, Any], key: str, text: str) -> bool:
-    return str(row.get(key)) == text
+    return _("PSNR at {figures}.").format(figures="; ".join(sentences)) if sentences else ""
 
 
 def _number(value: Any) -> float | None:
-    """A finite number of a cell (a number or a vtkVariant), else None."""
-    if hasattr(value, "ToDouble"):
-        value = value.ToDouble()
-    return float(value) if isinstance(value, int | float) and value == value else None
+    """A finite number of a cell, else None; a scene's file may give it back as text."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None

@@ -1,5 +1,6 @@
 """What one Apply gave, and how it comes into the scene."""
 
+import os
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 LAMBDA_ATTRIBUTE = "MSLFusion.Lambda"
 MODEL_ATTRIBUTE = "MSLFusion.Model"
 SYNTHESISED_ATTRIBUTE = "MSLFusion.Synthesised"
+SWEEP_ROLE = "MSLFusion.Sweep"
+"""Node reference from a hybrid to the sequence of its run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,15 +64,29 @@ def sweep_steps(session: OpenSession, volumes: list[tuple[float, np.ndarray]]) -
         done = True
     finally:
         if not done:
-            for node in (sweep.browser, sweep.proxy, sweep.sequence):
-                slicer.mrmlScene.RemoveNode(node)
+            remove_sweep(sweep.sequence)
     return sweep
+
+
+def remove_sweep(sequence: Any) -> None:
+    """Remove the sequence of a sweep with its browser and the volume that shows it."""
+    for browser in _browsers(sequence):
+        proxy = browser.GetProxyNode(sequence)
+        slicer.mrmlScene.RemoveNode(browser)
+        if proxy is not None:
+            _remove_with_display(proxy)
+    slicer.mrmlScene.RemoveNode(sequence)
+
+
+def shows_a_sequence(node: Any) -> bool:
+    """Whether the volume node is what a sequence browser shows of a sequence: the browser writes into it."""
+    return any(browser.IsProxyNode(node.GetID()) for browser in _all_browsers())
 
 
 def show_run(run: Run, node: Any, beside: Iterable[Any] = ()) -> Any:
     """Put a run into the scene: its hybrid into `node` or a new one, all in one folder; returns the hybrid's node.
 
-    beside: nodes that belong into the folder too.
+    A sweep that lay beside this hybrid is replaced by the run's. beside: nodes that belong into the folder too.
     """
     from MSLFusionLib.scene.colors import Display, show_as
     from MSLFusionLib.scene.volumes import node_from_image, update_node
@@ -77,29 +94,51 @@ def show_run(run: Run, node: Any, beside: Iterable[Any] = ()) -> Any:
     image = image_of(run.session, run.hybrid.array)
     if node is None:
         node = node_from_image(slicer.mrmlScene, image, _title(_("Hybrid"), run.session))
+        show_as(node, Display.UNIT)
     else:
         node.SetAndObserveTransformNodeID(None)  # the results lie in the world
         update_node(node, image)
-        node.CreateDefaultDisplayNodes()
-    show_as(node, Display.UNIT)
+        if node.GetAttribute(LAMBDA_ATTRIBUTE) is None or node.GetDisplayNode() is None:
+            show_as(node, Display.UNIT)  # else window and level stay as the user set them
+        _rename(node, run.session)
+    nodes = [*beside]
+    if run.sweep is not None:
+        before = node.GetNodeReference(SWEEP_ROLE)
+        if before is not None:
+            remove_sweep(before)
+        node.SetNodeReferenceID(SWEEP_ROLE, run.sweep.sequence.GetID())
+        nodes.append(run.sweep.proxy)
+    from MSLFusionLib.scene import hierarchy
+
+    folder = _folder_of(node)
+    if folder:
+        hierarchy.describe_run(slicer.mrmlScene, folder, parameters_of(run))
+    else:
+        folder = hierarchy.run_folder(slicer.mrmlScene, _("MSL Fusion run"), parameters_of(run))
+    hierarchy.move_into(slicer.mrmlScene, folder, [node, *nodes])
     describe(node, run.session, run.hybrid.lam)
-    place(run, node, [*beside, *([run.sweep.proxy] if run.sweep is not None else [])])
     return node
 
 
 def describe(node: Any, session: OpenSession, lam: float | None) -> None:
-    """Write on a hybrid's node what it is."""
-    node.SetAttribute(LAMBDA_ATTRIBUTE, "map" if lam is None else f"{lam:g}")
-    node.SetAttribute(MODEL_ATTRIBUTE, session.model.name)
-    node.SetAttribute(SYNTHESISED_ATTRIBUTE, session.synthesised)
-
-
-def place(run: Run, hybrid: Any, nodes: Iterable[Any]) -> None:
-    """Put the hybrid and other nodes of its run into its subject hierarchy folder, which tells the run's parameters."""
+    """Write on a hybrid's node, and on the folder of its run, at which lambda it is now, and what it was made by."""
     from MSLFusionLib.scene import hierarchy
 
-    folder = _folder(run, hybrid)
-    hierarchy.move_into(slicer.mrmlScene, folder, [hybrid, *nodes])
+    node.SetAttribute(LAMBDA_ATTRIBUTE, _lam(lam))
+    node.SetAttribute(MODEL_ATTRIBUTE, session.model.name)
+    node.SetAttribute(SYNTHESISED_ATTRIBUTE, session.synthesised)
+    folder = _folder_of(node)
+    if folder:
+        hierarchy.describe_run(slicer.mrmlScene, folder, {"lambda": _lam(lam)})
+
+
+def place(hybrid: Any, nodes: Iterable[Any]) -> None:
+    """Put more nodes of a run into the folder of its hybrid."""
+    from MSLFusionLib.scene import hierarchy
+
+    folder = _folder_of(hybrid)
+    if folder:  # else the user has moved it
+        hierarchy.move_into(slicer.mrmlScene, folder, nodes)
 
 
 def parameters_of(run: Run) -> dict[str, Any]:
@@ -109,35 +148,74 @@ def parameters_of(run: Run) -> dict[str, Any]:
     return {
         "Run": "reconstruct",
         "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "ct": _name(inputs.ct),
+        "mr": _name(inputs.mr),
+        "sensors": "file" if inputs.sensors is not None else "simulated",
+        "sensors_file": os.path.basename(inputs.sensors or ""),
+        "plan": inputs.plan,
+        "sampling": session.achieved,
+        "modalities": list(inputs.modalities),
+        "synthesised": session.synthesised or "",
         "model": session.model.name,
         "model_version": str(session.model.card.get("version", "")),
         "device": session.model.device_name,
-        "modalities": list(inputs.modalities),
-        "synthesised": session.synthesised or "",
-        "plan": inputs.plan,
-        "sensors": "file" if inputs.sensors is not None else "simulated",
-        "sampling": session.achieved,
-        "lambda": "map" if run.hybrid.lam is None else run.hybrid.lam,
+        "lambda": _lam(run.hybrid.lam),
         "grid": session.geometry,
     }
 
 
-def _folder(run: Run, hybrid: Any) -> int:
-    """The folder that the hybrid lies in already, with new parameters, or a new one."""
+def _lam(lam: float | None) -> str:
+    return "map" if lam is None else f"{lam:g}"
+
+
+def _name(node: Any) -> str:
+    return "" if node is None else str(node.GetName())
+
+
+def _folder_of(node: Any) -> int:
+    """The folder of a run that the node lies in, 0 where there is none."""
     from MSLFusionLib.scene import hierarchy
 
     scene = slicer.mrmlScene
     tree = scene.GetSubjectHierarchyNode()
-    item = tree.GetItemByDataNode(hybrid)
+    item = tree.GetItemByDataNode(node)
     parent = tree.GetItemParent(item) if item else 0
-    if parent and "Run" in hierarchy.run_parameters(scene, parent):
-        hierarchy.describe_run(scene, parent, parameters_of(run))
-        return int(parent)
-    return hierarchy.run_folder(scene, _("MSL Fusion run"), parameters_of(run))
+    return int(parent) if parent and "Run" in hierarchy.run_parameters(scene, parent) else 0
+
+
+def _all_browsers() -> list[Any]:
+    scene, name = slicer.mrmlScene, "vtkMRMLSequenceBrowserNode"
+    return [scene.GetNthNodeByClass(i, name) for i in range(scene.GetNumberOfNodesByClass(name))]
+
+
+def _browsers(sequence: Any) -> list[Any]:
+    return [browser for browser in _all_browsers() if browser.IsSynchronizedSequenceNode(sequence, True)]
+
+
+def _remove_with_display(node: Any) -> None:
+    """Remove a volume, its display nodes and its storage node, which the scene would keep."""
+    displays = [node.GetNthDisplayNode(i) for i in range(node.GetNumberOfDisplayNodes())]
+    storage = [node.GetNthStorageNode(i) for i in range(node.GetNumberOfStorageNodes())]
+    slicer.mrmlScene.RemoveNode(node)
+    for one in (*displays, *storage):
+        if one is not None and slicer.mrmlScene.IsNodePresent(one):
+            slicer.mrmlScene.RemoveNode(one)
 
 
 def _title(word: str, session: OpenSession) -> str:
     """A node's name, which says so where a modality is synthesised."""
-    if session.synthesised is None:
-        return word
-    return _("{word} ({modality} synthesised)").format(word=word, modality=session.synthesised.upper())
+    return word + _mark(session.synthesised)
+
+
+def _mark(modality: str | None) -> str:
+    return "" if modality is None else _(" ({modality} synthesised)").format(modality=modality.upper())
+
+
+def _rename(node: Any, session: OpenSession) -> None:
+    """Let a volume that is filled again say in its name what is synthesised now; the rest of the name stays."""
+    name = str(node.GetName())
+    for modality in ("ct", "mr"):
+        name = name.replace(_mark(modality), "")
+    name += _mark(session.synthesised)
+    if name != node.GetName():
+        node.SetName(name)

@@ -63,8 +63,8 @@ def open_session(logic: "MSLFusionLogic", inputs: Inputs) -> Generator[Any, Any,
     Raises InputError and JobError with a sentence for the user; WorkerError from the worker.
     """
     hello = (yield ask("hello")).header
-    worker = logic.worker
-    if logic.session is not None and logic.session.fits(inputs, worker.generation):
+    generation = logic.worker.generation
+    if logic.session is not None and logic.session.fits(inputs, generation):
         return logic.session
     model = yield from _open_model(logic, inputs, hello)
     free_mb = float(hello.get("free_bytes") or 0) / 2**20
@@ -79,9 +79,11 @@ def open_session(logic: "MSLFusionLogic", inputs: Inputs) -> Generator[Any, Any,
     key = inputs.key()
     latent_mb = min(max(free_mb * _LATENT_SHARE, _LEAST_MB), _MOST_MB)
     found = (yield ask("reconstruct", **arguments, latent_mb=latent_mb)).header
+    if logic.worker.generation != generation:
+        raise JobError(_("The worker was started anew meanwhile: press the button again."))
     logic.session = OpenSession(
         found["session"],
-        worker.generation,
+        generation,
         inputs,
         key,
         model,
