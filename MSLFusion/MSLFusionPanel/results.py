@@ -121,13 +121,12 @@ def charts_of(table: Any) -> list[Any]:
 
 def remove_table(table: Any) -> None:
     """Remove a table with its charts and series from the scene."""
-    from MSLFusionLib.scene import tables
+    from MSLFusionLib.scene import hierarchy, tables
 
-    for chart in charts_of(table):
-        for series in tables.series_of(chart):
-            slicer.mrmlScene.RemoveNode(series)
-        slicer.mrmlScene.RemoveNode(chart)
-    slicer.mrmlScene.RemoveNode(table)
+    charts = charts_of(table)
+    series = [one for chart in charts for one in tables.series_of(chart)]
+    for node in (*series, *charts, table):
+        hierarchy.remove_node(slicer.mrmlScene, node)
 
 
 def rows_of(table: Any) -> list[dict[str, Any]]:

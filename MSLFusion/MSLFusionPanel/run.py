@@ -70,17 +70,18 @@ def sweep_steps(session: OpenSession, volumes: list[tuple[float, np.ndarray]]) -
 
 def remove_sweep(sequence: Any) -> None:
     """Remove the sequence of a sweep with its browser and the volume that shows it."""
-    for browser in _browsers(sequence):
-        proxy = browser.GetProxyNode(sequence)
-        slicer.mrmlScene.RemoveNode(browser)
-        if proxy is not None:
-            _remove_with_display(proxy)
-    slicer.mrmlScene.RemoveNode(sequence)
+    from MSLFusionLib.scene import hierarchy
+
+    browsers = [one for one in _browsers() if one.IsSynchronizedSequenceNode(sequence, True)]
+    shown = [browser.GetProxyNode(sequence) for browser in browsers]
+    for node in (*browsers, *shown, sequence):
+        if node is not None:
+            hierarchy.remove_node(slicer.mrmlScene, node)
 
 
 def shows_a_sequence(node: Any) -> bool:
     """Whether the volume node is what a sequence browser shows of a sequence: the browser writes into it."""
-    return any(browser.IsProxyNode(node.GetID()) for browser in _all_browsers())
+    return any(browser.IsProxyNode(node.GetID()) for browser in _browsers())
 
 
 def show_run(run: Run, node: Any, beside: Iterable[Any] = ()) -> Any:
@@ -183,23 +184,9 @@ def _folder_of(node: Any) -> int:
     return int(parent) if parent and "Run" in hierarchy.run_parameters(scene, parent) else 0
 
 
-def _all_browsers() -> list[Any]:
+def _browsers() -> list[Any]:
     scene, name = slicer.mrmlScene, "vtkMRMLSequenceBrowserNode"
     return [scene.GetNthNodeByClass(i, name) for i in range(scene.GetNumberOfNodesByClass(name))]
-
-
-def _browsers(sequence: Any) -> list[Any]:
-    return [browser for browser in _all_browsers() if browser.IsSynchronizedSequenceNode(sequence, True)]
-
-
-def _remove_with_display(node: Any) -> None:
-    """Remove a volume, its display nodes and its storage node, which the scene would keep."""
-    displays = [node.GetNthDisplayNode(i) for i in range(node.GetNumberOfDisplayNodes())]
-    storage = [node.GetNthStorageNode(i) for i in range(node.GetNumberOfStorageNodes())]
-    slicer.mrmlScene.RemoveNode(node)
-    for one in (*displays, *storage):
-        if one is not None and slicer.mrmlScene.IsNodePresent(one):
-            slicer.mrmlScene.RemoveNode(one)
 
 
 def _title(word: str, session: OpenSession) -> str:

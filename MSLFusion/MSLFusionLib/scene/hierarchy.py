@@ -38,6 +38,26 @@ def move_into(scene: Any, folder: int, nodes: Iterable[Any]) -> None:
             hierarchy.CreateItem(folder, node)
 
 
+def remove_node(scene: Any, node: Any) -> None:
+    """Remove a node with its item and with its storage and display nodes, which the scene would keep.
+
+    The application's plugins remove the items of removed nodes; a bare scene does not.
+    """
+    kept = []
+    if node.IsA("vtkMRMLStorableNode"):
+        kept += [node.GetNthStorageNode(i) for i in range(node.GetNumberOfStorageNodes())]
+    if node.IsA("vtkMRMLDisplayableNode"):
+        kept += [node.GetNthDisplayNode(i) for i in range(node.GetNumberOfDisplayNodes())]
+    hierarchy = scene.GetSubjectHierarchyNode()
+    item = hierarchy.GetItemByDataNode(node)
+    if item:
+        hierarchy.RemoveItem(item, False, False)
+    scene.RemoveNode(node)
+    for one in kept:
+        if one is not None and scene.IsNodePresent(one):
+            scene.RemoveNode(one)
+
+
 def run_parameters(scene: Any, folder: int) -> dict[str, str]:
     """The parameters that `run_folder` wrote, as text."""
     hierarchy = scene.GetSubjectHierarchyNode()
