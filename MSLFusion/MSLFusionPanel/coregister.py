@@ -185,7 +185,7 @@ class CoregisterSection(Section):
         busy = self.panel.task is not None
         undo.enabled = not busy and self._undo is not None and self._undo.possible()
         if self.panel.runs(button):
-            button.text, button.enabled = _("Cancel"), True
+            button.text, button.enabled = self.panel.cancel_text(), True
             button.toolTip = _("Stop; the scene stays as it was.")
             return
         button.text = _("Register")

@@ -171,7 +171,7 @@ class DataSection(Section, VTKObservationMixin):
         button = getattr(self.ui, name)
         running = self.panel.runs(button)
         text, tip = self._texts[name]
-        button.text = _("Cancel") if running else text
+        button.text = self.panel.cancel_text() if running else text
         button.enabled = running or self.panel.task is None
         if running:
             tip = _("Stop; the scene stays as it was.")

@@ -45,6 +45,7 @@ class Panel(VTKObservationMixin):
         self.messages = Messages(ui)
         self.task: Task | None = None
         self.task_owner: Any = None
+        self._percent: int | None = None
         self._gui_tag: Any = None
         self._due = False
         self._ended = False
@@ -150,7 +151,7 @@ class Panel(VTKObservationMixin):
         self.tell(_("{title} started.").format(title=title))
 
         def ended(tell: str, call: Callable[[], None]) -> None:
-            self.task = self.task_owner = None
+            self.task = self.task_owner = self._percent = None
             self.reconstruct.show_progress(None)
             self.tell(tell)
             try:
@@ -166,12 +167,23 @@ class Panel(VTKObservationMixin):
                 _("{title} failed: {sentence}").format(title=title, sentence=sentence), lambda: failed(sentence)
             ),
             on_cancelled=lambda: ended(_("{title} was cancelled.").format(title=title), cancelled),
-            on_progress=lambda *progress: self.reconstruct.show_progress(title, *progress),
+            on_progress=lambda *progress: self._show_progress(title, *progress),
             on_warning=self.tell,
         )
         self.reconstruct.show_progress(title)
         self.changed()
         self.task.start()
+
+    def _show_progress(
+        self, title: str, stage: str | None, done: int | None, total: int | None, seconds_left: float | None
+    ) -> None:
+        self._percent = round(100 * done / total) if done is not None and total else None
+        self.task_owner.text = self.cancel_text()
+        self.reconstruct.show_progress(title, stage, done, total, seconds_left)
+
+    def cancel_text(self) -> str:
+        """What the button of the long job shows: how far it is can be seen wherever the panel is scrolled to."""
+        return _("Cancel") if self._percent is None else _("Cancel ({percent} %)").format(percent=self._percent)
 
     def cancel(self) -> None:
         """Stop the long job; the scene is as it was."""

@@ -232,7 +232,7 @@ class ReconstructSection(Section):
     def _update_apply(self) -> None:
         button = self.ui.applyButton
         if self.panel.runs(button):
-            button.text, button.enabled = _("Cancel"), True
+            button.text, button.enabled = self.panel.cancel_text(), True
             button.toolTip = _("Stop; the scene stays as it was.")
             return
         button.text = _("Apply")

@@ -22,6 +22,7 @@ def wait_until(condition: Callable[[], Any], what: str) -> None:
     while not condition():
         assert time.monotonic() < end, f"still waiting for: {what}"
         slicer.app.processEvents()
+        time.sleep(0.01)  # the worker needs the processor more than this loop does
 
 
 class Workflow:
