@@ -99,15 +99,14 @@ class ReconstructSection(Section):
         lam = wanted.lam
         if lam is None:
             lam = yield from lambda_steps(self.parameters, session)
-        value = lam if isinstance(lam, float) else None
-        hybrid = yield from self._decoded(session, lam)
+        hybrid = Hybrid((yield from self._decoded(session, lam)), lam if isinstance(lam, float) else None)
         sweep = None
         if wanted.sweep:
             volumes = []
             for value in wanted.sweep:
                 volumes.append((value, (yield from self._decoded(session, value))))
             sweep = yield from sweep_steps(session, volumes)
-        return Run(session, Hybrid(hybrid, value), sweep)
+        return Run(session, hybrid, sweep)
 
     def show_side_by_side(self) -> None:
         """CT | MR | hybrid."""

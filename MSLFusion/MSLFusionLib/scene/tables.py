@@ -8,13 +8,16 @@ import vtk
 
 X_COLUMN = "lambda"
 _SERIES_COLORS = ((0.10, 0.30, 0.60), (0.80, 0.33, 0.02), (0.30, 0.55, 0.25), (0.45, 0.30, 0.60))
+_DIGITS = {"mae": 4, "psnr": 2, "ssim": 4, "mi": 3}
+"""Decimals of the metrics in a table; run.json has them in full."""
 _UPPER_CASE = {"mae", "psnr", "ssim", "mi", "ct", "mr"}
 
 
 def metrics_table(scene: Any, rows: Sequence[Mapping[str, Any]], name: str) -> Any:
     """Add a vtkMRMLTableNode with one row per mapping and one column per key, in order of appearance.
 
-    A column whose values are all numbers (or missing: NaN) is numeric; any other is text.
+    A column whose values are all numbers (or missing: NaN) is numeric; any other is text. Metrics are rounded to the
+    digits that mean something. The types of the columns are kept when the scene is saved.
     """
     node = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
     table = vtk.vtkTable()
@@ -62,10 +65,15 @@ def _column(key: str, values: list[Any]) -> vtk.vtkAbstractArray:
     column.SetName(key)
     for value in values:
         if numeric:
-            column.InsertNextValue(math.nan if value is None else float(value))
+            column.InsertNextValue(math.nan if value is None else _rounded(key, float(value)))
         else:
             column.InsertNextValue("" if value is None else str(value))
     return column
+
+
+def _rounded(key: str, value: float) -> float:
+    digits = _DIGITS.get(key.partition("_")[0])
+    return value if digits is None else round(value, digits)
 
 
 def _chart(scene: Any, metric: str, name: str) -> Any:
