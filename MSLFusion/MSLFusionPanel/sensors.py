@@ -176,7 +176,8 @@ class SensorsSection(Section):
     def _update_button(self) -> None:
         button = self.ui.sensorImagesButton
         if self.panel.runs(button):
-            button.text, button.enabled, button.toolTip = self.panel.cancel_text(), True, _("Stop; the scene stays as it was.")
+            button.text, button.enabled = self.panel.cancel_text(), True
+            button.toolTip = _("Stop; the scene stays as it was.")
             return
         shown = self.panel.messages
         errors = [shown.text(label) for label in _BEFORE if shown.blocks(label)]
