@@ -1,0 +1,211 @@
+"""The .ui file: what Slicer can load, every parameter at its widget, tooltips, buddies, keyboard."""
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from enum import Enum
+from typing import Any
+
+import pytest
+from opened import ROOT, Opened
+from PySide6 import QtCore, QtWidgets
+from standins.slicer_panel.ui_files import check_ui
+from turns import settle
+
+FILE = ROOT / "MSLFusion" / "Resources" / "UI" / "MSLFusion.ui"
+TREE = ET.parse(FILE).getroot()
+WIDGETS = {widget.get("name"): widget for widget in TREE.iter("widget")}
+BY_HAND = {
+    "sensors.file": "sensorsFilePath",
+    "model.name": "modelSelector",
+    "model.folder": "modelFolderPath",
+    "model.device": "deviceSelector",
+}
+"""What a path widget or a list that is filled while the panel is used holds: its section keeps both in step."""
+PASSIVE = {"QLabel", "QWidget", "qMRMLWidget", "QProgressBar", "ctkCollapsibleButton", "ctkCollapsibleGroupBox"}
+
+
+def properties(widget: ET.Element) -> dict[str, str]:
+    return {one.get("name") or "": "".join(one.itertext()).strip() for one in widget.findall("property")}
+
+
+def bound() -> dict[str, str]:
+    """Parameter -> widget, as the .ui has it."""
+    found = {}
+    for name, widget in WIDGETS.items():
+        parameter = properties(widget).get("SlicerParameterName")
+        if parameter:
+            assert parameter not in found, f"{parameter} is at two widgets"
+            found[parameter] = str(name)
+    return found
+
+
+@pytest.fixture
+def opened(slicer_app: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
+    from MSLFusionPanel import install
+
+    monkeypatch.setattr(install, "missing_packages", lambda: [])
+    panel = Opened()
+    yield panel
+    panel.close()
+
+
+def leaves(parameters: Any) -> list[str]:
+    """All parameters: pack.name."""
+    from MSLFusionPanel import parameters as module
+
+    packs = {name: kind for name, kind in module.MSLFusionParameterNode.allParameters.items()}
+    return [f"{pack}.{name}" for pack in packs for name in getattr(parameters, pack).allParameters]
+
+
+def test_slicer_has_all_classes_and_properties() -> None:
+    assert check_ui(FILE) == []
+
+
+def test_names_are_there_once() -> None:
+    names = [one.get("name") for tag in ("widget", "layout", "spacer") for one in TREE.iter(tag)]
+    assert len(names) == len(set(names))
+
+
+def test_every_parameter_has_its_widget(opened: Opened) -> None:
+    wanted = set(leaves(opened.parameters))
+    assert len(wanted) > 25
+    assert set(bound()) | set(BY_HAND) == wanted
+    assert not set(bound()) & set(BY_HAND)
+
+
+def other(value: Any) -> Any:
+    """A value of the same kind that is not this one, on the steps of every widget."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, Enum):
+        kinds = list(type(value))
+        return kinds[(kinds.index(value) + 1) % len(kinds)]
+    if isinstance(value, int):
+        return value + 1
+    return value * 0.5 if value > 1 else 0.25 if value != 0.25 else 0.75
+
+
+def test_parameter_and_widget_follow_one_another(opened: Opened, scene: Any) -> None:
+    from MSLFusionPanel.parameters import NODES
+
+    nodes = {f"{pack}.{name}" for pack, name in NODES}
+    assert nodes <= set(bound())
+    for parameter, name in bound().items():
+        pack, _dot, field = parameter.partition(".")
+        widget = getattr(opened.ui, name)
+        before = getattr(getattr(opened.parameters, pack), field)
+        if parameter in nodes:
+            node = scene.AddNewNodeByClass(widget.nodeTypes[0], field)
+            setattr(getattr(opened.parameters, pack), field, node)
+            assert widget.currentNode() is node, parameter
+            widget.setCurrentNode(None)
+            assert getattr(getattr(opened.parameters, pack), field) is None, parameter
+            continue
+        changed = other(before)
+        setattr(getattr(opened.parameters, pack), field, changed)
+        assert shown(widget, before) == shown_as(changed), parameter
+        put(widget, before)
+        now = getattr(getattr(opened.parameters, pack), field)
+        assert now is before if isinstance(before, Enum) else now == pytest.approx(before), parameter
+    settle()
+
+
+def shown(widget: Any, kind: Any) -> Any:
+    if isinstance(kind, bool):
+        return widget.checked
+    return widget.currentIndex if isinstance(kind, Enum) else widget.value
+
+
+def shown_as(value: Any) -> Any:
+    return list(type(value)).index(value) if isinstance(value, Enum) else pytest.approx(value)
+
+
+def put(widget: Any, value: Any) -> None:
+    if isinstance(value, bool):
+        widget.checked = value
+    elif isinstance(value, Enum):
+        widget.currentIndex = list(type(value)).index(value)
+    else:
+        widget.value = value
+
+
+def test_ranges_of_widgets_are_those_of_the_parameters(opened: Opened) -> None:
+    """The connector sets them; the .ui says the same, so that nothing jumps."""
+    for name in bound().values():
+        widget, said = getattr(opened.ui, name), properties(WIDGETS[name])
+        if "minimum" in said and "maximum" in said:
+            assert (widget.minimum, widget.maximum) == (float(said["minimum"]), float(said["maximum"])), name
+
+
+@pytest.mark.parametrize("name", [n for n, w in WIDGETS.items() if w.get("class") not in PASSIVE])
+def test_what_can_be_used_has_a_tooltip(name: str) -> None:
+    tip = properties(WIDGETS[name]).get("toolTip", "")
+    assert tip.endswith("."), tip
+    assert tip[0].isupper() or tip[0].isdigit()
+
+
+def test_labels_of_fields_have_buddies() -> None:
+    for form in TREE.iter("layout"):
+        if form.get("class") != "QFormLayout":
+            continue
+        rows: dict[str, dict[str, ET.Element]] = {}
+        for item in form.findall("item"):
+            if item.get("colspan") is None:
+                rows.setdefault(item.get("row") or "", {})[item.get("column") or ""] = item[0]
+        for row in rows.values():
+            label, field = row.get("0"), row.get("1")
+            if label is None or label.get("class") != "QLabel" or field is None:
+                continue
+            said = properties(label)
+            assert said["text"].endswith(":"), said
+            if field.tag == "widget":
+                assert said.get("buddy") == field.get("name"), said
+
+
+def test_every_label_of_a_sentence_wraps_and_can_be_copied() -> None:
+    sentences = [name for name in WIDGETS if name.endswith(("Message", "Info", "Warning"))]
+    assert len(sentences) > 20
+    for name in sentences:
+        said = properties(WIDGETS[name])
+        assert said.get("wordWrap") == "true", name
+        assert "TextSelectableByMouse" in said.get("textInteractionFlags", ""), name
+        assert said.get("text", "") == "", name
+
+
+def test_the_keyboard_reaches_everything_from_top_to_bottom(opened: Opened) -> None:
+    from MSLFusionPanel.parameters import LambdaMode
+
+    opened.load_volumes()
+    opened.parameters.lam.mode = LambdaMode.PAINTED
+    for name, widget in WIDGETS.items():
+        if widget.get("class") in ("ctkCollapsibleButton", "ctkCollapsibleGroupBox"):
+            getattr(opened.ui, name).collapsed = False
+    opened.area.resize(420, 4000)
+    settle()
+    root = opened.root._q
+    named = {getattr(opened.ui, name)._q: name for name in WIDGETS if name != root.objectName()}
+    order, widget = [], root.nextInFocusChain()
+    while widget is not root:
+        owner = widget
+        while owner is not None and owner not in named:
+            owner = owner.parentWidget()
+        usable = widget.isVisible() and widget.focusPolicy() & QtCore.Qt.FocusPolicy.TabFocus
+        if owner is not None and usable and root.isAncestorOf(widget) and named[owner] not in order:
+            order.append(named[owner])
+        widget = widget.nextInFocusChain()
+    passive = {"QLabel", "QWidget", "qMRMLWidget", "QProgressBar"}
+    wanted = [
+        name
+        for name, widget in WIDGETS.items()
+        if widget.get("class") not in passive and getattr(opened.ui, name)._q.isVisible()
+    ]
+    assert set(wanted) <= set(order), set(wanted) - set(order)
+
+    def place(name: str) -> tuple[int, int]:
+        point = getattr(opened.ui, name)._q.mapTo(root, QtCore.QPoint(0, 0))
+        return point.y() // 12, point.x()
+
+    inner = [name for name in order if not isinstance(getattr(opened.ui, name)._q, QtWidgets.QGroupBox)]
+    places = [place(name) for name in inner]
+    steps = [(inner[i], inner[i + 1]) for i in range(len(inner) - 1) if places[i] > places[i + 1]]
+    assert steps == []
