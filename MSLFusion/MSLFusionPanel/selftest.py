@@ -94,6 +94,8 @@ class Workflow:
         parameters = self.panel.parameters
         hybrid = parameters.output.hybrid
         parameters.lam.mode = LambdaMode.PAINTED
+        self._settle()
+        self.ui.addSegmentButton.click()
         wait_until(lambda: parameters.lam.segmentation is not None, "a segmentation to paint on")
         wait_until(lambda: self.panel.task is None, "the panel to rest")
         segmentation = parameters.lam.segmentation
