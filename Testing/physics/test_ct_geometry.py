@@ -57,8 +57,9 @@ def test_the_scan_is_worked_out_from_the_angles(scan: str) -> None:
     assert FanBeamGeometry.from_dict(data).scan == "limited"
 
 
-def test_uneven_angles_are_a_limited_scan() -> None:
-    assert scan_kind((0.0, 1.0, 3.0, 4.5), 0.2) == "limited"
+def test_a_gap_makes_a_limited_scan() -> None:
+    assert scan_kind((0.0, 1.0, 3.0, 4.5), 0.2) == "full"
+    assert scan_kind((0.0, 1.0, 2.0, 4.5), 0.2) == "limited"
     assert scan_kind((0.0, 0.0), 0.2) == "limited"
 
 
@@ -77,7 +78,9 @@ def test_uneven_angles_are_a_limited_scan() -> None:
         {"offset_mm": math.nan},
         {"origin_detector_mm": -1.0},
         {"source_origin_mm": 1.0},
-        {"detector": "arc"},
+        {"detector": "sphere"},
+        {"detector": "parallel"},
+        {"detector": "arc", "pitch_mm": 50.0},
         {"scan": "spiral"},
         {"angles": (0.0, 0.1), "scan": "full"},
         {"angles": (0.0, 0.1), "scan": "short"},

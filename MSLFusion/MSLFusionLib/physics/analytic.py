@@ -56,11 +56,18 @@ def ellipse_sinogram(geometry: FanBeamGeometry, ellipses: Sequence[Ellipse], sam
 
 
 def _integrals(geometry: FanBeamGeometry, ellipses: Sequence[Ellipse], angle: float, u: np.ndarray) -> np.ndarray:
-    source_x = geometry.source_origin_mm * math.sin(angle)
-    source_y = -geometry.source_origin_mm * math.cos(angle)
+    start = np.zeros_like(u)  # along the detector, where the ray begins
     distance = geometry.source_origin_mm + geometry.origin_detector_mm
-    ray_x = u * math.cos(angle) - distance * math.sin(angle)
-    ray_y = u * math.sin(angle) + distance * math.cos(angle)
+    if geometry.detector == "parallel":
+        start, across, away = u, np.zeros_like(u), np.ones_like(u)
+    elif geometry.detector == "arc":
+        across, away = np.sin(u / distance), np.cos(u / distance)
+    else:
+        across, away = u, np.full_like(u, distance)
+    source_x = geometry.source_origin_mm * math.sin(angle) + start * math.cos(angle)
+    source_y = -geometry.source_origin_mm * math.cos(angle) + start * math.sin(angle)
+    ray_x = across * math.cos(angle) - away * math.sin(angle)
+    ray_y = across * math.sin(angle) + away * math.cos(angle)
     length = np.hypot(ray_x, ray_y)
     total = np.zeros_like(length)
     for ellipse in ellipses:

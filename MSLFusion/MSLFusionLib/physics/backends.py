@@ -115,6 +115,8 @@ def external_operator(
     make = {"torch-radon": _torch_radon, "astra": _astra}[name]
     if device.type not in _DEVICES[name]:
         raise BackendRefusedError(f"it does not work on the device {device}")
+    if geometry.detector != "flat":
+        raise BackendRefusedError(f"it is used for flat detectors only, not for {geometry.detector} ones")
     if geometry.offset_mm:
         raise BackendRefusedError("it does not know detectors with an offset")
     try:

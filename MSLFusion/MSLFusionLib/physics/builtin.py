@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from MSLFusionLib.errors import InputError
-from MSLFusionLib.physics.fbp import backprojection_matrix, check_fbp, filter_sinogram
+from MSLFusionLib.physics.fbp import backprojection_matrix, check_fbp, filter_sinogram, widened
 from MSLFusionLib.physics.geometry import FanBeamGeometry
 from MSLFusionLib.physics.joseph import joseph_matrix
 from MSLFusionLib.physics.sparse import Blocks, ranges
@@ -32,7 +32,7 @@ def matrix_bytes_per_view(geometry: FanBeamGeometry) -> int:
 
 
 class BuiltinOperator:
-    """Fan-beam projections of slices (N, 1, H, W) to sinograms (N, 1, views, bins), in image units times mm.
+    """Projections of slices (N, 1, H, W) to sinograms (N, 1, views, bins), in image units times mm.
 
     The adjoint is the transpose of the forward matrix, on both paths. stored: keep the matrices after their first
     use ("sparse"), or make them in blocks of views at each use ("onthefly"). Everything is float32, linear and
@@ -50,10 +50,10 @@ class BuiltinOperator:
         rows_at_once = max(1, _CACHED_PIXELS // width) if small else height
         grid = (ranges(geometry.views, views_at_once), ranges(height, rows_at_once), width, geometry.bins, stored)
         self._projection = Blocks(partial(joseph_matrix, geometry, device=self.device), True, *grid)
+        wide = widened(geometry)
+        grid = (*grid[:3], wide.bins, stored)
         self._backprojections = {
-            official: Blocks(
-                partial(backprojection_matrix, geometry, device=self.device, official=official), False, *grid
-            )
+            official: Blocks(partial(backprojection_matrix, wide, device=self.device, official=official), False, *grid)
             for official in (False, True)
         }
 

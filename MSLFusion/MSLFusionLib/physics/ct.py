@@ -20,7 +20,7 @@ _STORED_MATRICES = 3
 
 
 class CTOperator(Protocol):
-    """Fan-beam CT between slices (N, 1, H, W) and sinograms (N, 1, views, bins), float32, differentiable.
+    """Fan- or parallel-beam CT between slices (N, 1, H, W) and sinograms (N, 1, views, bins), float32, differentiable.
 
     Sinograms are line integrals in image units times mm. `adjoint` is the transpose of `forward`; `fbp` raises
     InputError for a limited scan.

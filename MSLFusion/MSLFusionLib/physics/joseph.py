@@ -1,4 +1,4 @@
-"""Joseph's method (Joseph, IEEE Trans Med Imaging 1:192, 1982) for fan beams, as a sparse matrix.
+"""Joseph's method (Joseph, IEEE Trans Med Imaging 1:192, 1982) for fan and parallel beams, as a sparse matrix.
 
 A ray is followed along the axis it is closer to, column by column or row by row; at each step the image is interpolated
 linearly between the two pixels that the ray passes, and weighted with the length of the step.
@@ -72,8 +72,16 @@ def _rays(geometry: FanBeamGeometry, views: range, rows: range, device: torch.de
     # In pixel indices: the column grows with x, the row falls with y and counts from the first of `rows`.
     column0 = source * sine + (width - 1) / 2
     row0 = source * cosine + (geometry.image_shape[0] - 1) / 2 - rows.start
-    d_column = (u * cosine - (source + detector) * sine).flatten()
-    d_row = (-u * sine - (source + detector) * cosine).flatten()
+    if geometry.detector == "parallel":
+        column0, row0 = column0 + u * cosine, row0 - u * sine
+        across, away = torch.zeros_like(u), torch.ones_like(u)
+    elif geometry.detector == "arc":
+        fan = u / (source + detector)
+        across, away = torch.sin(fan), torch.cos(fan)
+    else:
+        across, away = u, torch.full_like(u, source + detector)
+    d_column = (across * cosine - away * sine).flatten()
+    d_row = (-across * sine - away * cosine).flatten()
     column0, row0 = (start.expand(-1, geometry.bins).flatten() for start in (column0, row0))
 
     along_row = d_column.abs() >= d_row.abs()
