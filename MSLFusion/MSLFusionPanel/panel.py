@@ -71,6 +71,7 @@ class Panel(VTKObservationMixin):
 
     def setup(self) -> None:
         """Connect everything."""
+        self._align_labels()
         for section in self.sections:
             section.setup()
         scene = slicer.mrmlScene
@@ -83,6 +84,14 @@ class Panel(VTKObservationMixin):
         self.logic.worker.on_change.append(self.changed)
         self.logic.worker.on_message.append(self.tell)
         self._set_parameters(self.logic.getParameterNode())
+
+    def _align_labels(self) -> None:
+        """One width for the labels of all fields, so that the fields of all sections begin at one place."""
+        names = [name for name in vars(self.ui) if name.endswith("Label")]
+        labels = [getattr(self.ui, name) for name in (*names, "ctNoiseCheckBox", "mrNoiseCheckBox", "sweepCheckBox")]
+        width = max(label.sizeHint.width() for label in labels)
+        for label in labels:
+            label.minimumWidth = width
 
     def enter(self) -> None:
         """The module is shown."""
@@ -177,7 +186,7 @@ class Panel(VTKObservationMixin):
     def _show_progress(
         self, title: str, stage: str | None, done: int | None, total: int | None, seconds_left: float | None
     ) -> None:
-        self._percent = round(100 * done / total) if done is not None and total else None
+        self._percent = min(max(round(100 * done / total), 0), 100) if done is not None and total else None
         self.task_owner.text = self.cancel_text()
         self.reconstruct.show_progress(title, stage, done, total, seconds_left)
 

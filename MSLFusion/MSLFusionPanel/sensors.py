@@ -77,6 +77,7 @@ class SensorsSection(Section):
         self.ui.sensorsInfo.text = self._plan_in_words() if simulated and not problem else ""
         self.ui.sensorsInfo.setVisible(bool(self.ui.sensorsInfo.text))
         self.ui.sensorsFileInfo.text = "" if simulated else self._file_in_words()
+        self.ui.sensorsFileInfo.setVisible(bool(self.ui.sensorsFileInfo.text))
         if problem:
             self.message("sensorsMessage", problem, "error" if simulated or self.parameters.sensors.file else "needed")
         else:

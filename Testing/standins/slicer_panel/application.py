@@ -16,6 +16,8 @@ from typing import Any
 
 from PySide6 import QtCore, QtWidgets
 
+from MSLFusionLib.scene import bundle
+
 from . import parameter_kinds, parameter_node, pythonqt, scripted, ui_files
 from .api import TABLE
 from .command_line import CLIModule, cli_module
@@ -226,11 +228,14 @@ class ModuleManager(Base):
 
 
 class IOManager(Base):
-    """What slicer.util.loadVolume, loadSegmentation and saveNode need of qSlicerCoreIOManager."""
+    """What slicer.util.loadVolume, loadSegmentation, loadScene, saveScene and saveNode need of qSlicerCoreIOManager."""
 
     def loadNodes(self, kind: str, properties: dict[str, Any], found: Any, _messages: Any = None) -> bool:
         scene, path = CURRENT[-1].scene, properties["fileName"]
         name = properties.get("name") or Path(path).name.partition(".")[0]
+        if kind == "SceneFile":  # qSlicerSceneReader.cxx
+            bundle.load_bundle(scene, path, clear=properties.get("clear", False))
+            return True
         if kind == "VolumeFile":
             node = CURRENT[-1].modules.volumes.logic().AddArchetypeVolume(path, name)
         elif kind == "SegmentationFile":
@@ -241,7 +246,10 @@ class IOManager(Base):
             found.AddItem(scene.GetNodeByID(node.GetID()))
         return node is not None
 
-    def saveNodes(self, _kind: str, properties: dict[str, Any], *_args: Any) -> bool:
+    def saveNodes(self, kind: str, properties: dict[str, Any], *_args: Any) -> bool:
+        if kind == "SceneFile":
+            bundle.save_bundle(CURRENT[-1].scene, properties["fileName"])
+            return True
         node = CURRENT[-1].scene.GetNodeByID(properties["nodeID"])
         storage = node.GetStorageNode() or (node.AddDefaultStorageNode() or node.GetStorageNode())
         storage.SetFileName(properties["fileName"])

@@ -173,7 +173,9 @@ class CollapsibleButton(Folding, Base):
         self.emit_signal("contentsCollapsed(bool)", not expanded)
 
     def sizeHint(self) -> QtCore.QSize:
-        inner = self.layout().sizeHint() if self.layout() is not None and self.isChecked() else QtCore.QSize(120, 0)
+        inner = QtCore.QSize(120, 0)
+        if self.layout() is not None and self.isChecked():
+            inner = self.layout().totalSizeHint()  # with the header, which is a margin
         return inner if self.isChecked() and self.layout() is not None else QtCore.QSize(inner.width(), self.header())
 
     minimumSizeHint = sizeHint
