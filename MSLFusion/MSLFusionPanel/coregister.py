@@ -12,6 +12,7 @@ from MSLFusionPanel.inputs import made_from, mr_on_grid, needs_mr, same_grid
 from MSLFusionPanel.parameters import Modalities, SensorSource
 from MSLFusionPanel.registered import REPORT_ATTRIBUTE, WARNINGS_ATTRIBUTE, Undo, show_found
 from MSLFusionPanel.section import Section
+from MSLFusionPanel.sliceviews import exchange
 from MSLFusionPanel.words import as_sentence
 
 
@@ -66,7 +67,7 @@ class CoregisterSection(Section):
 
         def progress(percent: int) -> None:
             # 0: a module that tells no progress; the bar shows that something is going on.
-            self.panel.reconstruct.show_progress(title, "register", percent, 100 if percent > 0 else 0)
+            self.panel.show_progress(title, "register", percent, 100 if percent > 0 else 0)
 
         def stopping() -> bool:
             return self.panel.task is None or self.panel.task.stopping
@@ -85,6 +86,9 @@ class CoregisterSection(Section):
     def undo(self) -> None:
         """Take the last registration back."""
         if self._undo is not None and self._undo.possible() and self.panel.task is None:
+            mr, aligned = self.parameters.data.mr, self.parameters.coregister.aligned
+            if mr is not None and aligned is not None:
+                exchange(aligned, mr)
             self._undo.apply(self.parameters)
             self.panel.tell(_("The registration was taken back."))
         self._undo = None
@@ -94,6 +98,7 @@ class CoregisterSection(Section):
         if self.panel.parameters is None:
             return
         self._undo = show_found(found, ct, mr, self.parameters)
+        exchange(mr, self.parameters.coregister.aligned)
         for warning in found.warnings:
             self.panel.tell(as_sentence(warning))
 

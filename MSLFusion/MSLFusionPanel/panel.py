@@ -176,17 +176,23 @@ class Panel(VTKObservationMixin):
                 _("{title} failed: {sentence}").format(title=title, sentence=sentence), lambda: failed(sentence)
             ),
             on_cancelled=lambda: ended(_("{title} was cancelled.").format(title=title), cancelled),
-            on_progress=lambda *progress: self._show_progress(title, *progress),
+            on_progress=lambda *progress: self.show_progress(title, *progress),
             on_warning=self.tell,
         )
         self.reconstruct.show_progress(title)
         self.changed()
         self.task.start()
 
-    def _show_progress(
-        self, title: str, stage: str | None, done: int | None, total: int | None, seconds_left: float | None
+    def show_progress(
+        self,
+        title: str,
+        stage: str | None = None,
+        done: int | None = None,
+        total: int | None = None,
+        seconds_left: float | None = None,
     ) -> None:
-        self._percent = min(max(round(100 * done / total), 0), 100) if done is not None and total else None
+        """How far the long job is: at its button, and in section 6."""
+        self._percent = round(100 * done / total) if done is not None and total else None
         self.task_owner.text = self.cancel_text()
         self.reconstruct.show_progress(title, stage, done, total, seconds_left)
 

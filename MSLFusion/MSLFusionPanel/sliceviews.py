@@ -46,6 +46,15 @@ def show_layers(
         composite.EndModify(modifying)
 
 
+def exchange(old: Any, new: Any) -> None:
+    """Let the views that show one volume show another one in its place."""
+    for composite in slice_composites():
+        if composite.GetBackgroundVolumeID() == old.GetID():
+            composite.SetBackgroundVolumeID(new.GetID())
+        if composite.GetForegroundVolumeID() == old.GetID():
+            composite.SetForegroundVolumeID(new.GetID())
+
+
 def set_opacity(opacity: float) -> None:
     """Fade the foreground in the views that show_layers changed."""
     for composite in _changed():

@@ -557,6 +557,22 @@ def test_undo_removes_what_was_made(opened: Opened, pair: Any, scene: Any) -> No
     assert "not on the CT's grid" in opened.text("registerMessage")
 
 
+def test_a_view_of_the_mr_shows_the_resampled_one_until_it_is_undone(opened: Opened, pair: Any) -> None:
+    from MSLFusionPanel.sliceviews import slice_composites
+
+    ct, mr = pair
+    first, second = slice_composites()[:2]
+    first.SetBackgroundVolumeID(ct.GetID())
+    second.SetBackgroundVolumeID(mr.GetID())
+    press(opened)
+    finish(opened)
+    assert first.GetBackgroundVolumeID() == ct.GetID()
+    assert second.GetBackgroundVolumeID() == opened.parameters.coregister.aligned.GetID()
+    opened.ui.undoRegisterButton.click()
+    settle()
+    assert second.GetBackgroundVolumeID() == mr.GetID()
+
+
 def test_undo_restores_what_was_replaced(opened: Opened, pair: Any, scene: Any) -> None:
     import vtk
 
