@@ -1,4 +1,4 @@
-"""Which phase-encoding columns of k-space a Cartesian MR scan measures.
+"""Which phase-encoding columns, or which points, of k-space a Cartesian MR scan measures.
 
 Columns are counted along the last axis of k-space (kx index) with zero frequency at index width // 2, as
 `fftshift` puts it. Facts on the masks of the MSL authors: see `OFFICIAL_SEED`.
@@ -47,6 +47,11 @@ class SamplingMask:
         object.__setattr__(self, "columns", columns)
 
     @property
+    def pattern(self) -> np.ndarray:
+        """What multiplies k-space (..., ky, kx): bool (kx,)."""
+        return self.columns
+
+    @property
     def width(self) -> int:
         """Number of columns of the full k-space."""
         return int(self.columns.size)
@@ -92,6 +97,80 @@ class SamplingMask:
         columns = np.zeros(width, dtype=bool)
         columns[kept] = True
         return cls(columns, kind, acceleration, seed, fraction)
+
+
+@dataclass(frozen=True, eq=False)
+class PointMask:
+    """Measured points of k-space that are not whole columns: `pattern` bool (ky, kx), at least one of them True.
+
+    Raises InputError when the pattern is no mask.
+    """
+
+    pattern: np.ndarray
+
+    def __post_init__(self) -> None:
+        pattern = np.array(self.pattern, dtype=bool)
+        if pattern.ndim != 2 or not pattern.any():
+            raise InputError("A mask of points needs rows and columns with at least one point measured.")
+        pattern.setflags(write=False)
+        object.__setattr__(self, "pattern", pattern)
+
+    kind = "points"
+    acceleration = 1.0
+
+    @property
+    def width(self) -> int:
+        """Number of columns of the full k-space."""
+        return int(self.pattern.shape[1])
+
+    @property
+    def kept(self) -> int:
+        """Number of columns with a measured point."""
+        return int(np.count_nonzero(self.pattern.any(axis=0)))
+
+    @property
+    def achieved_rate(self) -> float:
+        """Measured share of all points, in (0, 1]."""
+        return float(self.pattern.mean())
+
+    @property
+    def achieved_acceleration(self) -> float:
+        """1 / achieved_rate, at least 1."""
+        return 1.0 / self.achieved_rate
+
+    def to_dict(self) -> dict[str, Any]:
+        """A description that JSON can hold, each row as a hexadecimal number; `mask_from_dict` gives the mask back."""
+        rows = [np.packbits(row).tobytes().hex() for row in self.pattern]
+        return {"kind": self.kind, "width": self.width, "points": rows}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "PointMask":
+        """The mask that `to_dict` described; raises InputError when the description is damaged."""
+        try:
+            width, rows = int(values["width"]), [bytes.fromhex(row) for row in values["points"]]
+            if not 1 <= width <= 65536 or not 1 <= len(rows) <= 65536 or len({len(row) for row in rows}) != 1:
+                raise ValueError("its rows do not fit its width")
+            packed = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), -1)
+            if packed.shape[1] != (width + 7) // 8:
+                raise ValueError("its rows do not fit its width")
+            return cls(np.unpackbits(packed, axis=1, count=width))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"The description of the sampling mask is damaged ({error!r}).") from error
+
+
+def mask_of(measured: np.ndarray) -> "SamplingMask | PointMask":
+    """The mask of measured points, bool (ky, kx): of columns where each is measured in full or not at all."""
+    pattern = np.asarray(measured, dtype=bool)
+    rows = pattern.any(axis=1)
+    if pattern.any() and rows.all() and (pattern == pattern[0]).all():
+        columns = pattern[0]
+        return SamplingMask(columns, "given", columns.size / np.count_nonzero(columns))
+    return PointMask(pattern)
+
+
+def mask_from_dict(values: Mapping[str, Any]) -> "SamplingMask | PointMask":
+    """The mask of columns or points that its `to_dict` described; raises InputError when it is damaged."""
+    return PointMask.from_dict(values) if values.get("kind") == PointMask.kind else SamplingMask.from_dict(values)
 
 
 def cartesian_mask(

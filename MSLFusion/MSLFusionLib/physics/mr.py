@@ -1,7 +1,7 @@
 """Cartesian MR: image -> undersampled k-space of one or more coils, and back.
 
 The forward model is y_c = M F (S_c x): coil sensitivity S_c, two-dimensional Fourier transform F in a stated
-convention, column mask M. Conventions (store the name with the data):
+convention, mask M of columns or points. Conventions (store the name with the data):
 
 centred-ortho: fftshift(fft2(ifftshift(x), norm="ortho")), the convention of fastMRI; F is unitary.
 official: fftshift(fft2(x)), not normalised, as in the public MSL code; F^H = H*W * F^-1.
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from MSLFusionLib.errors import InputError
-from MSLFusionLib.physics.masks import SamplingMask
+from MSLFusionLib.physics.masks import PointMask, SamplingMask
 
 CONVENTIONS = ("centred-ortho", "official")
 _PLANE = (-2, -1)
@@ -41,21 +41,17 @@ def root_sum_of_squares(coil_images: Tensor) -> Tensor:
 class CartesianMR:
     """The MR scanner as a linear operator; differentiable, batched, on the device of its input.
 
-    mask: the measured columns. coil_maps: complex sensitivities (coils, H, W) or (N, coils, H, W), or None for
+    mask: the measured columns, or points. coil_maps: complex sensitivities (coils, H, W) or (N, coils, H, W), or None for
     one coil of sensitivity 1. convention: one of CONVENTIONS.
     """
 
-    def __init__(self, mask: SamplingMask, coil_maps: Tensor | None = None, convention: str = "centred-ortho") -> None:
+    def __init__(
+        self, mask: SamplingMask | PointMask, coil_maps: Tensor | None = None, convention: str = "centred-ortho"
+    ) -> None:
         self.mask = mask
         self.convention = _checked(convention)
-        if coil_maps is not None:
-            if coil_maps.ndim not in (3, 4) or coil_maps.shape[-1] != mask.width:
-                raise InputError(
-                    f"Coil maps of shape {tuple(coil_maps.shape)} do not fit: expected (coils, H, {mask.width})."
-                )
-            coil_maps = coil_maps if coil_maps.ndim == 4 else coil_maps.unsqueeze(0)
-        self.coil_maps = coil_maps
-        self._columns: dict[torch.device, Tensor] = {}
+        self.coil_maps = None if coil_maps is None else self._checked_maps(coil_maps)
+        self._patterns: dict[torch.device, Tensor] = {}
 
     def forward(self, image: Tensor) -> Tensor:
         """Masked k-space, complex (N, coils, H, W), of real or complex images (N, 1, H, W).
@@ -65,13 +61,11 @@ class CartesianMR:
         if image.ndim != 4 or image.shape[1] != 1:
             raise InputError(f"Expected images of shape (N, 1, H, W), got {tuple(image.shape)}.")
         coils = image if self.coil_maps is None else image * self._maps(image)
-        return self._sampled(fourier(coils, self.convention))
+        return self._sampled(self._to_kspace(coils))
 
     def adjoint(self, kspace: Tensor) -> Tensor:
         """A^H y: complex images (N, 1, H, W) with <A x, y> = <x, A^H y> exactly, in either convention."""
-        image = inverse_fourier(self._sampled(kspace), self.convention)
-        if self.convention == "official":
-            image = image * (kspace.shape[-2] * kspace.shape[-1])  # F^H = H*W * F^-1 without normalisation
+        image = self._transpose(self._sampled(kspace))
         if self.coil_maps is not None:
             return (image * self._maps(kspace).conj()).sum(dim=1, keepdim=True)
         if kspace.shape[1] != 1:
@@ -83,7 +77,7 @@ class CartesianMR:
 
         With coil maps |sum_c conj(S_c) x_c| / sum_c |S_c|^2; several coils without maps: root sum of squares.
         """
-        coils = inverse_fourier(self._sampled(kspace), self.convention)
+        coils = self.coil_images(kspace)
         if self.coil_maps is None:
             return coils.abs() if coils.shape[1] == 1 else root_sum_of_squares(coils)
         maps = self._maps(kspace)
@@ -91,17 +85,41 @@ class CartesianMR:
         combined = (coils * maps.conj()).sum(dim=1, keepdim=True).abs()
         return torch.where(power > 0, combined / power.clamp_min(torch.finfo(power.dtype).tiny), 0.0)
 
+    def coil_images(self, kspace: Tensor) -> Tensor:
+        """Complex images (N, coils, H, W) in the image's own scale, what was not measured taken as zero."""
+        return self._to_image(self._sampled(kspace))
+
+    def _to_kspace(self, image: Tensor) -> Tensor:
+        return fourier(image, self.convention)
+
+    def _to_image(self, kspace: Tensor) -> Tensor:
+        return inverse_fourier(kspace, self.convention)
+
+    def _transpose(self, kspace: Tensor) -> Tensor:
+        """The conjugate transpose of `_to_kspace`."""
+        image = inverse_fourier(kspace, self.convention)
+        # F^H = H*W * F^-1 without normalisation
+        return image * (kspace.shape[-2] * kspace.shape[-1]) if self.convention == "official" else image
+
+    def _checked_maps(self, maps: Tensor) -> Tensor:
+        if maps.ndim not in (3, 4) or maps.shape[-1] != self.mask.width:
+            raise InputError(
+                f"Coil maps of shape {tuple(maps.shape)} do not fit: expected (coils, H, {self.mask.width})."
+            )
+        return maps if maps.ndim == 4 else maps.unsqueeze(0)
+
     def _sampled(self, kspace: Tensor) -> Tensor:
-        if kspace.ndim != 4 or kspace.shape[-1] != self.mask.width:
+        rows = self.mask.pattern.shape[0] if self.mask.pattern.ndim == 2 else kspace.shape[-2]
+        if kspace.ndim != 4 or kspace.shape[-1] != self.mask.width or kspace.shape[-2] != rows:
             raise InputError(
                 f"Data of shape {tuple(kspace.shape)} do not fit a mask of {self.mask.width} columns: "
                 f"expected (N, coils, H, {self.mask.width})."
             )
-        columns = self._columns.get(kspace.device)
-        if columns is None:
-            columns = torch.tensor(self.mask.columns, device=kspace.device)
-            self._columns[kspace.device] = columns
-        return kspace * columns
+        pattern = self._patterns.get(kspace.device)
+        if pattern is None:
+            pattern = torch.tensor(self.mask.pattern, device=kspace.device)
+            self._patterns[kspace.device] = pattern
+        return kspace * pattern
 
     def _maps(self, like: Tensor) -> Tensor:
         assert self.coil_maps is not None

@@ -109,9 +109,9 @@ def _primal_dual(
 
 
 def gradient(image: Tensor) -> Tensor:
-    """Forward differences (2, N, 1, H, W) of images (N, 1, H, W) down and to the right, 0 at the last row and column."""
-    result = torch.zeros_like(torch.stack((image, image)))
     """Forward differences (2, N, 1, H, W) of images (N, 1, H, W) down and to the right; 0 beyond the edges."""
+    result = torch.zeros_like(torch.stack((image, image)))
+    result[0, ..., :-1, :] = image[..., 1:, :] - image[..., :-1, :]
     result[1, ..., :-1] = image[..., 1:] - image[..., :-1]
     return result
 
