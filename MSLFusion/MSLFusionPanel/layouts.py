@@ -6,13 +6,13 @@ from typing import Any
 import qt
 import slicer
 
-from MSLFusionLib.scene.view_names import SLICE_VIEWS, TABLE_VIEW
+from MSLFusionLib.scene.view_names import PLOT_VIEWS, SLICE_VIEWS, TABLE_VIEW
 
 _BITS = dict(zip(SLICE_VIEWS, (1, 2, 4), strict=True))
 """Where CT, MR and hybrid are shown, and the bit of each view in the number of an arrangement."""
 _FIRST = 82400
-"""Arrangements of ours: this plus the bits of the views in a row; with all three above a table, see _TABLE."""
-_TABLE = _FIRST + 8
+"""Arrangements of ours: this plus the bits of the views in a row; all three above a table or plots, see below."""
+_TABLE, _PLOTS = _FIRST + 8, _FIRST + 9
 
 
 def register() -> None:
@@ -22,6 +22,8 @@ def register() -> None:
         return
     descriptions = {_FIRST + bits: _row(_views(bits)) for bits in range(1, 8)}
     descriptions[_TABLE] = _above(_row(_BITS), _view("vtkMRMLTableViewNode", TABLE_VIEW, "T"))
+    plots = [_view("vtkMRMLPlotViewNode", name, label) for name, label in PLOT_VIEWS.items()]
+    descriptions[_PLOTS] = _above(_row(_BITS), _side_by_side(plots))
     for number, description in descriptions.items():
         if not node.IsLayoutDescription(number):
             node.AddLayoutDescription(number, description)
@@ -43,14 +45,16 @@ def show_table(table: Any) -> None:
 
     views.show_table(slicer.mrmlScene, table)
     _arrange(_TABLE)
+    _fit_when_arranged(_shown())
 
 
 def show_plots(charts: Iterable[Any]) -> None:
-    """Up to three charts below the slices, which stay as they are."""
+    """Up to four charts below the slices, which stay as they are."""
     from MSLFusionLib.scene import views
 
-    _arrange(slicer.vtkMRMLLayoutNode.SlicerLayoutThreeOverThreePlotView)
+    _arrange(_PLOTS)
     views.show_charts(slicer.mrmlScene, list(charts))
+    _fit_when_arranged(_shown())
 
 
 def _show(volumes: dict[str, Any]) -> None:
@@ -62,11 +66,26 @@ def _show(volumes: dict[str, Any]) -> None:
     _arrange(_FIRST + sum(_BITS[name] for name in shown))
 
     views.show_volumes(slicer.mrmlScene, shown, tilted=True)
+    _fit_when_arranged(shown)
+
+
+def _shown() -> dict[str, Any]:
+    """What our slice views show."""
+    scene = slicer.mrmlScene
+    composites = {name: scene.GetSingletonNode(name, "vtkMRMLSliceCompositeNode") for name in _BITS}
+    ids = {name: composite.GetBackgroundVolumeID() for name, composite in composites.items() if composite is not None}
+    volumes = {name: scene.GetNodeByID(volume) for name, volume in ids.items() if volume}
+    return {name: volume for name, volume in volumes.items() if volume is not None}
+
+
+def _fit_when_arranged(shown: dict[str, Any]) -> None:
+    """Let each view hold all of its volume, once the views have their new sizes."""
+    from MSLFusionLib.scene import views
 
     def fit() -> None:
         views.fit(slicer.mrmlScene, {n: v for n, v in shown.items() if slicer.mrmlScene.IsNodePresent(v)})
 
-    qt.QTimer.singleShot(0, fit)  # the views have their new sizes then
+    qt.QTimer.singleShot(0, fit)
 
 
 def _arrange(number: int) -> None:
@@ -93,11 +112,17 @@ def _row(names: Iterable[str]) -> str:
         label, color = SLICE_VIEWS[name]
         more = f"{_property('orientation', 'Axial')}{_property('viewcolor', color)}"
         views.append(_view("vtkMRMLSliceNode", name, label, more))
+    return _side_by_side(views)
+
+
+def _side_by_side(views: Iterable[str]) -> str:
     return f'<layout type="horizontal">{"".join(f"<item>{view}</item>" for view in views)}</layout>'
 
 
 def _above(upper: str, lower: str) -> str:
-    return f'<layout type="vertical" split="true"><item>{upper}</item><item>{lower}</item></layout>'
+    """The upper part larger than the lower one; the user can move the line between them."""
+    items = f'<item splitSize="600">{upper}</item><item splitSize="400">{lower}</item>'
+    return f'<layout type="vertical" split="true">{items}</layout>'
 
 
 def _view(cls: str, tag: str, label: str, more: str = "") -> str:

@@ -64,7 +64,7 @@ class ResultsSection(Section):
 
     def show(self, run: Run, hybrid: Any, lambdas: tuple[float, ...], rows: Sequence[Mapping[str, Any]]) -> None:
         """New metrics of the run in `hybrid`, in place of those that it had."""
-        from MSLFusionLib.scene import tables
+        from MSLFusionLib.scene import hierarchy, tables
 
         if self.panel.parameters is None or not rows:
             return
@@ -79,9 +79,10 @@ class ResultsSection(Section):
         charts = tables.plots_over_lambda(scene, table, _("Metrics"))
         for chart in charts:
             table.AddNodeReferenceID(CHART_ROLE, chart.GetID())
-        series = [one for chart in charts for one in tables.series_of(chart)]
         hybrid.SetNodeReferenceID(METRICS_ROLE, table.GetID())
-        place(hybrid, [table, *charts, *series])
+        place(hybrid, [table, *charts])
+        for chart in charts:
+            hierarchy.move_below(scene, chart, tables.series_of(chart))
         self._measured = (run.session, lambdas, table)
         self.parameters.output.table = table
         self.panel.tell(summary(rows))

@@ -87,11 +87,13 @@ def test_tables_and_charts_stand_below_the_slices(volumes: list[Any]) -> None:
     settle()
     assert visible() == ["Red", "Green", "Yellow", "TableView1"]
     assert slicer.mrmlScene.GetSingletonNode("TableView1", "vtkMRMLTableViewNode").GetTableNode() is table
-    chart = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode")
-    layouts.show_plots([chart])
+    charts = [slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotChartNode") for _metric in range(4)]
+    layouts.show_plots(charts)
     settle()
-    assert layout().GetViewArrangement() == layout().SlicerLayoutThreeOverThreePlotView
-    assert slicer.mrmlScene.GetSingletonNode("PlotView1", "vtkMRMLPlotViewNode").GetPlotChartNode() is chart
+    plots = ["PlotView1", "PlotView2", "PlotView3", "PlotView4"]
+    assert visible() == ["Red", "Green", "Yellow", *plots]
+    views = [slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLPlotViewNode") for name in plots]
+    assert [view.GetPlotChartNode() for view in views] == charts
     assert background("Yellow") == volumes[2].GetID()
 
 

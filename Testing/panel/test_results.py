@@ -240,7 +240,7 @@ def test_table_and_plots_are_shown_below_the_slices(opened: Opened, scene: Any) 
     settle()
     views = [scene.GetNthNodeByClass(i, "vtkMRMLPlotViewNode") for i in range(count(scene, "PlotView")[0])]
     charts = {view.GetPlotChartNodeID() for view in views if view.GetPlotChartNodeID()}
-    assert len(charts) == 3
+    assert len(charts) == 4
 
 
 def test_a_saved_scene_tells_the_same(opened: Opened, scene: Any, tmp_path: Path) -> None:

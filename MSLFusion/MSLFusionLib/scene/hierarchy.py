@@ -38,6 +38,13 @@ def move_into(scene: Any, folder: int, nodes: Iterable[Any]) -> None:
             hierarchy.CreateItem(folder, node)
 
 
+def move_below(scene: Any, parent: Any, nodes: Iterable[Any]) -> None:
+    """Put nodes below another node, in this order; nothing happens where that has no place itself."""
+    item = scene.GetSubjectHierarchyNode().GetItemByDataNode(parent)
+    if item:
+        move_into(scene, item, nodes)
+
+
 def remove_node(scene: Any, node: Any) -> None:
     """Remove a node with its item and with its storage and display nodes, which the scene would keep.
 

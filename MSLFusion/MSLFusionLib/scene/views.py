@@ -49,7 +49,7 @@ def fit(scene: Any, volumes: Mapping[str, Any]) -> None:
 
 
 def show_charts(scene: Any, charts: Sequence[Any]) -> None:
-    """Show up to three chart nodes in the plot views."""
+    """Show up to four chart nodes in the plot views, as many as the arrangement has."""
     for (name, label), chart in zip(PLOT_VIEWS.items(), charts, strict=False):
         plot_view = _singleton(scene, "vtkMRMLPlotViewNode", name)
         plot_view.SetLayoutLabel(label)
