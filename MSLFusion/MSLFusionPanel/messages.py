@@ -32,7 +32,8 @@ class Messages:
         if sentence:
             self._shown[label] = (sentence, kind)  # at the end: in the order in which the sections speak
         widget = getattr(self._ui, label)
-        dark = widget.palette.color(qt.QPalette.Window).lightness() < 128
+        # Not the label's own palette: its style sheet holds on to the one that it had.
+        dark = widget.parentWidget().palette.color(qt.QPalette.Window).lightness() < 128
         look = (sentence, kind if sentence else "", dark)
         if self._looks.get(label) == look:
             return

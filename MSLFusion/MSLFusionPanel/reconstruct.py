@@ -14,7 +14,7 @@ from MSLFusionPanel import install, layouts
 from MSLFusionPanel.inputs import Inputs, collect, mr_on_grid
 from MSLFusionPanel.lambdamap import lambda_state, lambda_steps
 from MSLFusionPanel.parameters import LambdaMode, SensorSource
-from MSLFusionPanel.run import Hybrid, Run, show_run, shows_a_sequence, sweep_steps
+from MSLFusionPanel.run import LAMBDA_ATTRIBUTE, Hybrid, Run, show_run, shows_a_sequence, sweep_steps
 from MSLFusionPanel.section import Section
 from MSLFusionPanel.session import OpenSession, open_session
 from MSLFusionPanel.task import ask
@@ -166,6 +166,7 @@ class ReconstructSection(Section):
         output, chosen = self.parameters.output, wanted.hybrid
         if chosen is not None and (not slicer.mrmlScene.IsNodePresent(chosen) or self._taken(chosen)):
             chosen = None  # removed meanwhile, or chosen for something else
+        first = chosen is None or chosen.GetAttribute(LAMBDA_ATTRIBUTE) is None
         node = show_run(run, chosen, self._folder_nodes())
         output.hybrid = node
         self.panel.results.replaced(run, node)
@@ -173,7 +174,7 @@ class ReconstructSection(Section):
         if run.session.synthesised is not None:
             name = run.session.synthesised.upper()
             self.panel.tell(_("The {modality} in the hybrid is synthesised, not measured.").format(modality=name))
-        if chosen is None:
+        if first:  # later ones leave the views as the user arranged them
             self.show_side_by_side()
         if wanted.metrics and not self.panel.results.measured(run, wanted.metrics, node):
             qt.QTimer.singleShot(0, lambda: self._measure(run, node, wanted.metrics))

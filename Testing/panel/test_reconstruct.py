@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -217,7 +218,7 @@ def test_what_the_latents_depend_on_asks_for_new_ones(opened: Opened, scene: Any
 # Where it goes.
 
 
-def test_a_chosen_volume_is_filled_and_keeps_its_window(opened: Opened, scene: Any) -> None:
+def test_a_chosen_volume_is_filled_and_keeps_its_window(opened: Opened, scene: Any, slicer_app: Any) -> None:
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Mine")
     opened.parameters.output.hybrid = node
     opened.parameters.output.live = False
@@ -225,6 +226,8 @@ def test_a_chosen_volume_is_filled_and_keeps_its_window(opened: Opened, scene: A
     press(opened)
     assert opened.parameters.output.hybrid is node
     assert values(node).shape == (6, 7, 8)
+    shown = [view.slice_logic.GetSliceCompositeNode() for view in slicer_app.layout.views.values()]
+    assert node.GetID() in [composite.GetBackgroundVolumeID() for composite in shown]
     node.GetDisplayNode().SetWindowLevelMinMax(0.2, 0.6)
     opened.parameters.lam.value = 1.0
     settle()
@@ -339,6 +342,50 @@ def test_a_single_volume_is_enough_for_its_own_modality(opened: Opened) -> None:
     assert opened.parameters.output.hybrid is not None
 
 
+def test_a_sensors_file_is_reconstructed_without_metrics(opened: Opened, tmp_path: Path) -> None:
+    from MSLFusionLib.scene import hierarchy
+    from MSLFusionPanel.parameters import SensorSource
+
+    path = tmp_path / "scan.h5"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(3000))
+    geometry = {"size": [8, 7, 6], "spacing_mm": [0.5, 0.5, 3.0], "origin_mm": [0, 0, 0]}
+    geometry["direction"] = [1, 0, 0, 0, 1, 0, 0, 0, 1]
+    opened.worker.sensors = {
+        "modalities": ["ct", "mr"],
+        "achieved": {
+            "ct": {"views": 32, "scan": "full", "bins": 100},
+            "mr": {"columns": 96, "of": 384, "rate": 0.25, "acceleration": 4.0, "mask": "random", "coils": 1},
+        },
+        "geometry": geometry,
+        "slices": 6,
+        "occupied": 6,
+        "slice_axis": 0,
+        "pixel_mm": 0.667,
+        "plan": None,
+    }
+    opened.parameters.sensors.source, opened.parameters.sensors.file = SensorSource.FILE, str(path)
+    settle()
+    assert not opened.ui.metricsCheckBox.enabled
+    press(opened)
+    asked = opened.worker.last("reconstruct")
+    assert asked.header["sensors"] == str(path)
+    assert "plan" not in asked.header
+    assert asked.arrays == {}
+    hybrid = opened.parameters.output.hybrid
+    assert hybrid.GetSpacing() == (0.5, 0.5, 3.0)
+    assert "metrics" not in opened.worker.kinds()
+    assert "no ground truth" in opened.ui.resultsInfo.text
+    tree = slicer_tree()
+    told = hierarchy.run_parameters(hybrid.GetScene(), tree.GetItemParent(tree.GetItemByDataNode(hybrid)))
+    assert (told["sensors"], told["sensors_file"], told["plan"]) == ("file", "scan.h5", "null")
+
+
+def slicer_tree() -> Any:
+    import slicer
+
+    return slicer.mrmlScene.GetSubjectHierarchyNode()
+
+
 # Failures.
 
 
@@ -383,6 +430,16 @@ def test_a_worker_that_dies_is_told_and_started_again(opened: Opened, kind: str)
     assert opened.kind("applyMessage") == "failure"
     press(opened)
     assert opened.worker.kinds().count("reconstruct") == (1 if kind in ("hello", "open_model") else 2)
+    assert opened.parameters.output.hybrid is not None
+
+
+def test_an_answer_of_a_worker_that_is_gone_is_not_used(opened: Opened) -> None:
+    hold(opened, "reconstruct")
+    opened.worker.generation += 1  # it ended behind its answer, and another one started
+    release(opened)
+    assert "started anew" in opened.text("applyMessage")
+    assert opened.logic.session is None
+    press(opened)
     assert opened.parameters.output.hybrid is not None
 
 
