@@ -32,6 +32,7 @@ class Overlay:
         self._key: tuple[Any, ...] | None = None
         self._whole: Any = None
         self._planes: dict[tuple[int, int], Any] = {}
+        self._covered: list[str] | None = None
 
     @staticmethod
     def node() -> Any:
@@ -42,7 +43,7 @@ class Overlay:
 
     def forget(self) -> None:
         """The node is gone, or another one."""
-        self._key = self._whole = None
+        self._key = self._whole = self._covered = None
         self._planes = {}
 
     def tick(self, state: Any, grid: "VolumeGeometry | None") -> bool:
@@ -120,6 +121,7 @@ class Overlay:
         parameters = self._panel.parameters
         below = (parameters.data.ct, parameters.data.mr, parameters.coregister.aligned, parameters.output.hybrid)
         wanted = {volume.GetID() for volume in below if volume is not None}
+        covered = []
         for view in slices.views():
             composite = view.composite
             mine = composite.GetForegroundVolumeID() == node.GetID()
@@ -134,6 +136,20 @@ class Overlay:
                 mine = True
             if mine and composite.GetForegroundOpacity() != parameters.lam.overlayOpacity:
                 composite.SetForegroundOpacity(parameters.lam.overlayOpacity)
+            if mine:
+                covered.append(view.name)
+        if covered != self._covered:
+            self._covered = covered
+            self._update_legend(node)
+
+    @staticmethod
+    def _update_legend(node: Any) -> None:
+        """Views look only at a legend that changes whether it is to be seen, not at their layers set by a program."""
+        from MSLFusionLib.scene.colors import lambda_legend
+
+        legend = lambda_legend(node)
+        if legend is not None:
+            legend.Modified()
 
     @staticmethod
     def _may_cover(node: Any, view: slices.View) -> bool:

@@ -28,6 +28,7 @@ _EFFECTS = (
     "Islands",
     "Logical operators",
 )
+_COLUMNS = 7
 _UNDO_STATES = 10
 _MOST_ROWS = 6
 _NEXT_LAMBDA = 0.5
@@ -159,6 +160,7 @@ class Paint:
     def _make_editor(self) -> None:
         editor = slicer.qMRMLSegmentEditorWidget()
         editor.setMaximumNumberOfUndoStates(_UNDO_STATES)
+        editor.effectColumnCount = _COLUMNS
         editor.setEffectNameOrder(list(_EFFECTS))
         editor.unorderedEffectsVisible = False
         editor.segmentationNodeSelectorVisible = False
@@ -169,12 +171,7 @@ class Paint:
         editor.autoShowSourceVolumeNode = False  # the hybrid shall stay in the views
         editor.setMRMLSegmentEditorNode(self._editor_node())
         editor.setMRMLScene(slicer.mrmlScene)
-        # Its table of segments is replaced by ours, which has lambda.
-        for child in (
-            *slicer.util.findChildren(editor, name="SegmentsTableResizableFrame"),
-            *slicer.util.findChildren(editor, className="qMRMLSegmentsTableView"),
-        ):
-            child.hide()
+        _arrange(editor)
         self._section.on(editor, "currentSegmentIDChanged(QString)", self._segment_chosen)
         self._ui.segmentEditorFrame.layout().addWidget(editor)
         self._editor = editor
@@ -302,6 +299,36 @@ class Paint:
         if lam is None:
             raise InputError(_("Give '{name}' a lambda first.").format(name=name))
         tag_segment(node, segment_id, lam, number)
+
+
+def _arrange(editor: Any) -> None:
+    """The tools in two rows over the whole width, undo beside them, what belongs to the chosen one below.
+
+    What a release of Slicer names otherwise stays as it is there.
+    """
+    # Its table of segments is replaced by ours, which has lambda.
+    for child in (
+        *slicer.util.findChildren(editor, name="SegmentsTableResizableFrame"),
+        *slicer.util.findChildren(editor, className="qMRMLSegmentsTableView"),
+    ):
+        child.hide()
+    for masking in slicer.util.findChildren(editor, name="MaskingGroupBox"):
+        masking.collapsed = True
+    tools, below = "verticalLayout_3", "verticalLayout"
+    for name, direction in (
+        ("horizontalLayout", qt.QBoxLayout.TopToBottom),
+        (tools, qt.QBoxLayout.LeftToRight),
+        (below, None),
+    ):
+        for layout in editor.findChildren("QBoxLayout", name):
+            if direction is not None:
+                layout.setDirection(direction)
+            for i in range(layout.count()):
+                spacer = layout.itemAt(i).spacerItem()
+                if spacer is not None:
+                    spacer.changeSize(0, 0)
+            layout.invalidate()
+    editor.layout().setContentsMargins(0, 0, 0, 0)
 
 
 def _set(table: Any, row: int, column: int, text: str) -> None:

@@ -200,6 +200,26 @@ def test_the_editor_has_its_own_node_and_our_volumes(bench, ct):
     assert not editor(bench).unorderedEffectsVisible
 
 
+def test_the_editor_is_flat(bench, ct):
+    import qt
+
+    add(bench)
+    shown = editor(bench)
+    assert not shown.findChild("QFrame", "SegmentsTableResizableFrame").visible
+    assert shown.findChild("QGroupBox", "MaskingGroupBox").collapsed
+    tools, undo = (shown.findChild("QFrame", name) for name in ("EffectsGroupBox", "UndoRedoGroupBox"))
+    assert len({button.y for button in tools.findChildren("QToolButton") if button.visible}) == 2
+    assert undo.mapTo(shown, qt.QPoint(0, 0)).x() > tools.mapTo(shown, qt.QPoint(0, 0)).x()
+    options = shown.findChild("QGroupBox", "OptionsGroupBox")
+    options.show()
+    settle()
+    assert options.mapTo(shown, qt.QPoint(0, 0)).y() >= tools.mapTo(shown, qt.QPoint(0, 0)).y() + tools.height
+    assert options.width > 0.9 * shown.width
+    masking = shown.findChild("QGroupBox", "MaskingGroupBox")
+    below = shown.height - masking.mapTo(shown, qt.QPoint(0, 0)).y() - masking.height
+    assert below < 20  # nothing blank
+
+
 def test_the_editor_works_only_while_it_is_seen(bench, ct):
     from MSLFusionPanel.parameters import LambdaMode
 

@@ -353,6 +353,28 @@ def test_the_map_lies_over_the_views_until_it_is_taken_away(bench, panel_image):
     assert composite("Red").GetForegroundOpacity() == pytest.approx(0.7)
 
 
+def test_the_legend_is_told_where_the_map_is_seen(bench):
+    # The application's views look at a legend again only when it changes, not when a program sets their layers.
+    import slicer
+
+    ct, mr = bench.load()
+    show("Red", ct)
+    bench.parameters.lam.overlay = True
+    bench.rest()
+    legend = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLColorLegendDisplayNode")
+    told = []
+    legend.AddObserver("ModifiedEvent", lambda *_: told.append(composite("Green").GetForegroundVolumeID()))
+    bench.parameters.lam.value = 0.3
+    bench.rest()
+    assert told == []
+    show("Green", mr)
+    bench.rest()
+    assert told[-1] == overlay(bench).GetID()
+    show("Green", volumes.node_from_image(slicer.mrmlScene, grid_image(1.0), "Other"))
+    bench.rest()
+    assert told[-1] is None
+
+
 def test_the_map_follows_paint_the_slice_first(bench):
     import slicer
 

@@ -134,6 +134,7 @@ def test_windows_fit_the_kind_of_volume(scene: Any) -> None:
     legend = colors.add_lambda_legend(node)
     assert legend.GetTitleText() == "lambda"
     assert legend.GetPrimaryDisplayNode() is display
+    assert colors.lambda_legend(node) is legend
     constant = sitk.Image([3, 3, 3], sitk.sitkFloat32)
     colors.show_as(node, colors.Display.MR, constant)
     assert display.GetWindow() == 1.0

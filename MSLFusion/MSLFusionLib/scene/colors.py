@@ -15,6 +15,8 @@ _CONTROL_POINTS = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 _CONTROL_RGB = np.array(
     [[0.10, 0.30, 0.60], [0.45, 0.65, 0.85], [0.95, 0.95, 0.93], [0.98, 0.68, 0.38], [0.80, 0.33, 0.02]]
 )
+# Parts of a view: beside a head, not over it, also where three views share a small screen.
+_LEGEND_SIZE, _LEGEND_FONT_SIZE = (0.12, 0.35), 10
 _SAMPLED_VOXELS = 200_000
 
 
@@ -82,7 +84,15 @@ def add_lambda_legend(node: Any) -> Any:
     legend.SetTitleText("lambda")
     legend.SetLabelFormat("%.2f")
     legend.SetNumberOfLabels(5)
+    legend.SetSize(*_LEGEND_SIZE)
+    legend.GetTitleTextProperty().SetFontSize(_LEGEND_FONT_SIZE)
     return legend
+
+
+def lambda_legend(node: Any) -> Any:
+    """The colour legend of the lambda map `node`, None when there is none."""
+    displays = (node.GetNthDisplayNode(i) for i in range(node.GetNumberOfDisplayNodes()))
+    return next((one for one in displays if one is not None and one.IsA("vtkMRMLColorLegendDisplayNode")), None)
 
 
 def _grey_range(image: sitk.Image) -> tuple[float, float]:

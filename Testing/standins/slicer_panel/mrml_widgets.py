@@ -276,6 +276,7 @@ class SegmentEditor(MRMLWidget):
         "specifyGeometryButtonVisible": True,
         "show3DButtonVisible": True,
         "autoShowSourceVolumeNode": True,
+        "effectColumnCount": 2,
     }
     node: Any = None
     shortcuts = views = False
@@ -288,12 +289,40 @@ class SegmentEditor(MRMLWidget):
             name: build("qSlicerSegmentEditorAbstractEffect")(self).begin(name, self) for name in self.EFFECTS
         }
         self.seen: tuple[Any, ...] = (None, None, "")
-        column = QtWidgets.QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
         self.table = build("qMRMLSegmentsTableView")()
-        self.buttons = QtWidgets.QLabel("  ".join(self.EFFECTS[:6]))
-        column.addWidget(self.table)
-        column.addWidget(self.buttons)
+        self.lay_out()
+        self.updateEffectList()
+
+    def lay_out(self) -> None:
+        """As in qMRMLSegmentEditorWidget.ui: tools and undo at the left, table, options and masking at the right."""
+        row, left, right = QtWidgets.QHBoxLayout(), QtWidgets.QVBoxLayout(), QtWidgets.QVBoxLayout()
+        for layout, name in ((row, "horizontalLayout"), (left, "verticalLayout_3"), (right, "verticalLayout")):
+            layout.setObjectName(name)
+        QtWidgets.QGridLayout(self).addLayout(row, 3, 0)
+        row.addLayout(left)
+        row.addLayout(right)
+        frame = QtWidgets.QFrame()
+        QtWidgets.QVBoxLayout(frame).addWidget(self.table)
+        self.effects_box, undo = QtWidgets.QFrame(), QtWidgets.QFrame()
+        QtWidgets.QGridLayout(self.effects_box)
+        buttons = QtWidgets.QHBoxLayout(undo)
+        for text in ("Undo", "Redo"):
+            buttons.addWidget(QtWidgets.QToolButton(text=text))
+        options, masking = QtWidgets.QGroupBox(), build("ctkCollapsibleGroupBox")()
+        options.hide()
+        for layout, widget, name in (
+            (left, self.effects_box, "EffectsGroupBox"),
+            (left, undo, "UndoRedoGroupBox"),
+            (right, frame, "SegmentsTableResizableFrame"),
+            (right, options, "OptionsGroupBox"),
+            (right, masking, "MaskingGroupBox"),
+        ):
+            widget.setObjectName(name)
+            layout.addWidget(widget)
+        for layout in (left, right):
+            layout.addItem(
+                QtWidgets.QSpacerItem(20, 40, QtWidgets.QSizePolicy.Minimum, QtWidgets.QSizePolicy.Expanding)
+            )
 
     def scene_changed(self) -> None:
         self.updateWidgetFromMRML()
@@ -375,6 +404,15 @@ class SegmentEditor(MRMLWidget):
 
     def setEffectNameOrder(self, names: list[str]) -> None:
         self.order = list(names)
+        self.updateEffectList()
+
+    def write_effectColumnCount(self, count: int) -> None:
+        self.values["effectColumnCount"] = count
+        self.updateEffectList()
+
+    def write_unorderedEffectsVisible(self, visible: bool) -> None:
+        self.values["unorderedEffectsVisible"] = visible
+        self.updateEffectList()
 
     def effectNameOrder(self) -> list[str]:
         return self.order
@@ -390,7 +428,13 @@ class SegmentEditor(MRMLWidget):
         return self.effects[self.shown()[index]]
 
     def updateEffectList(self) -> None:
-        self.buttons.setText("  ".join(self.shown()))
+        grid = self.effects_box.layout()
+        for i in reversed(range(grid.count())):
+            grid.takeAt(i).widget().deleteLater()
+        for i, name in enumerate(["NULL", *self.shown()]):
+            button = QtWidgets.QToolButton(text=name[:2], toolTip=name)
+            button.setSizePolicy(QtWidgets.QSizePolicy.MinimumExpanding, QtWidgets.QSizePolicy.Fixed)
+            grid.addWidget(button, *divmod(i, self.property("effectColumnCount")))
 
     def activeEffect(self) -> Any:
         return self.effects.get(self.node.GetActiveEffectName() or "") if self.node is not None else None
