@@ -198,9 +198,12 @@ class ReconstructSection(Section):
         self.message("applyMessage", as_sentence(sentence), "failure")
 
     def _folder_nodes(self) -> list[Any]:
-        """What belongs into the run's folder beside the results themselves."""
+        """What belongs into the run's folder beside the results themselves, where nobody has put it elsewhere yet."""
+        from MSLFusionLib.scene import hierarchy
+
         coregister = self.parameters.coregister
-        return [node for node in (coregister.aligned, coregister.transform) if node is not None]
+        nodes = [node for node in (coregister.aligned, coregister.transform) if node is not None]
+        return [node for node in nodes if not hierarchy.place_of(slicer.mrmlScene, node)]
 
     def _side_by_side(self) -> tuple[Any, Any, Any]:
         parameters = self.parameters

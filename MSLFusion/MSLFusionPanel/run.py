@@ -178,10 +178,8 @@ def _folder_of(node: Any) -> int:
     from MSLFusionLib.scene import hierarchy
 
     scene = slicer.mrmlScene
-    tree = scene.GetSubjectHierarchyNode()
-    item = tree.GetItemByDataNode(node)
-    parent = tree.GetItemParent(item) if item else 0
-    return int(parent) if parent and "Run" in hierarchy.run_parameters(scene, parent) else 0
+    parent = hierarchy.place_of(scene, node)
+    return parent if parent and "Run" in hierarchy.run_parameters(scene, parent) else 0
 
 
 def _browsers() -> list[Any]:

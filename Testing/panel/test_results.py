@@ -206,6 +206,21 @@ def test_the_folder_tells_how_the_run_was_made(opened: Opened, scene: Any) -> No
     assert hierarchy.run_parameters(scene, folder)["lambda"] == "0.75"
 
 
+def test_what_was_coregistered_lies_in_the_first_folder_that_it_is_part_of(opened: Opened, scene: Any) -> None:
+    opened.ui.registerButton.click()
+    settle()
+    until(lambda: opened.panel.task is None)
+    aligned = opened.parameters.coregister.aligned
+    press(opened)
+    folder = folder_of(opened.parameters.output.hybrid)
+    assert folder_of(aligned) == folder_of(opened.parameters.coregister.transform) == folder
+    opened.parameters.output.hybrid = None
+    settle()
+    press(opened)
+    assert folder_of(opened.parameters.output.hybrid) != folder
+    assert folder_of(aligned) == folder
+
+
 def test_the_live_preview_keeps_the_folder_true(opened: Opened, scene: Any) -> None:
     from MSLFusionLib.scene import hierarchy
 

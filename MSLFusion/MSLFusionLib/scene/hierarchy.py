@@ -45,6 +45,14 @@ def move_below(scene: Any, parent: Any, nodes: Iterable[Any]) -> None:
         move_into(scene, item, nodes)
 
 
+def place_of(scene: Any, node: Any) -> int:
+    """The item that a node lies under, such as a folder; 0 where it lies at the top or has no item yet."""
+    hierarchy = scene.GetSubjectHierarchyNode()
+    item = hierarchy.GetItemByDataNode(node)
+    parent = hierarchy.GetItemParent(item) if item else 0
+    return 0 if parent == hierarchy.GetSceneItemID() else int(parent)
+
+
 def remove_node(scene: Any, node: Any) -> None:
     """Remove a node with its item and with its storage and display nodes, which the scene would keep.
 
