@@ -22,6 +22,7 @@ from MSLFusionLib.io.headers import (
     nifti_complete,
     read_pixels,
 )
+from MSLFusionLib.io.rire import read_rire, rire_files, rire_folder
 from MSLFusionLib.io.segmentations import read_segmentation
 
 __all__ = ["atomic_path", "read_segmentation", "read_volume", "source_files", "writable_folder", "write_volume"]
@@ -35,8 +36,9 @@ WRITABLE = (".nrrd", ".nii", ".nii.gz", ".mha")
 def read_volume(path: str | os.PathLike[str], role: str = "CT") -> sitk.Image:
     """The scalar 3-D volume at `path` as float32, with its geometry and nothing else.
 
-    path: NRRD, NIfTI, MetaImage, any other file ITK reads, a DICOM file (its whole series is read) or a folder with
-    one DICOM series. role: what the file is for, used in error messages.
+    path: NRRD, NIfTI, MetaImage, any other file ITK reads, a DICOM file (its whole series is read), a folder with
+    one DICOM series, or a folder with RIRE's header.ascii and image.bin (or that header). role: what the file is
+    for, used in error messages.
     Raises InputError, naming file and remedy, when it is missing, no image, damaged, colour, complex, 4-D, a single
     slice, too large or too small, not finite, constant, or its geometry is unusable.
     """
@@ -48,7 +50,7 @@ def read_volume(path: str | os.PathLike[str], role: str = "CT") -> sitk.Image:
     display = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        image = _read_series(source, role) if source.is_dir() else _read_file(source, role)
+        image = _read(source, role)
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(display)
     for key in image.GetMetaDataKeys():
@@ -82,6 +84,9 @@ def write_volume(image: sitk.Image, path: str | os.PathLike[str]) -> Path:
 def source_files(path: str | os.PathLike[str]) -> list[Path]:
     """All files that a volume at `path` is made of: a folder's files, a DICOM series, a header and its data."""
     source = Path(path)
+    rire = rire_folder(source)
+    if rire is not None:
+        return rire_files(rire)
     if source.is_dir():
         return sorted(item for item in source.iterdir() if item.is_file())
     data = detached_data(source)
@@ -90,6 +95,13 @@ def source_files(path: str | os.PathLike[str]) -> list[Path]:
     if source.is_file() and dicom.header(source):
         return [Path(name) for name in dicom.series_files(source, "DICOM")]
     return [source]
+
+
+def _read(source: Path, role: str) -> sitk.Image:
+    rire = rire_folder(source)
+    if rire is not None:
+        return read_rire(rire, role)
+    return _read_series(source, role) if source.is_dir() else _read_file(source, role)
 
 
 def _read_file(path: Path, role: str) -> sitk.Image:
