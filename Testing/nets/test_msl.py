@@ -194,6 +194,37 @@ def test_three_modalities_have_nine_groups() -> None:
     assert model.decode(latent, weights).shape == (2, 1, 48, 48)
 
 
+def test_weights_of_two_modalities_are_lambda() -> None:
+    model = small("msl")
+    latent = model.encode(*pair())
+    lam = torch.tensor([0.2, 0.9])
+    weights = torch.stack([1 - lam, lam], 1)
+    assert torch.equal(model.decode(latent, weights), model.decode(latent, lam))
+    maps = weights[:, :, None, None].expand(-1, -1, 48, 48)
+    assert torch.equal(model.decode(latent, maps), model.decode(latent, maps[:, 1:]))
+
+
+def test_three_modalities_take_three_weights() -> None:
+    model = small("msl", modalities=("ct", "t1", "t2"))
+    ct, t1 = pair()
+    latent = model.encode(ct, t1, None)
+    with pytest.raises(InputError, match="a weight for each, not 1"):
+        model.decode(latent, 0.5)
+    weights = torch.tensor([[0.25, 0.25, 0.5]]).expand(2, -1)
+    maps = weights[:, :, None, None].expand(-1, -1, 48, 48)
+    with torch.no_grad():
+        assert torch.allclose(model.decode(latent, weights), model.decode(latent, maps), atol=2e-6)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_lambdas_decoded_together_equal_each_alone(preset: str) -> None:
+    model = small(preset)
+    latent = model.encode(*pair())
+    lams = [0.0, torch.tensor([0.3, 0.8]), torch.rand(2, 1, 48, 48)]
+    for together, lam in zip(model.decode_all(latent, lams), lams, strict=True):
+        assert torch.equal(together, model.decode(latent, lam))
+
+
 def test_latent_of_one_slice_decodes_like_the_batch() -> None:
     model = small("msl-lite")
     latent = model.encode(*pair(3))

@@ -85,14 +85,19 @@ class ConditionalInstanceNorm(nn.Module):
     def forward(self, x: Tensor, lam: Tensor, embed: nn.Linear) -> Tensor:
         """x (N, C, H, W); lam (N, K, 1, 1) or (N, K, H, W); embed: f_s, Linear(K, embedding)."""
         gamma, beta = self._modulation(self.gamma, lam, embed), self._modulation(self.beta, lam, embed)
-        eps = 1e-5
+        n, channels, rows, columns = x.shape
+        # torch divides by the number of pixels; this share turns that into the same norm with one less.
+        share = (rows * columns - 1) / (rows * columns) if self.unbiased else 1.0
+        eps = 1e-5 * share
+        if gamma.shape[-2:] == (1, 1):
+            # One number per image and channel: norm, scale and shift are one kernel.
+            flat = x.reshape(1, n * channels, rows, columns)
+            scale = (gamma * share**0.5).flatten().float()
+            y = F.batch_norm(flat, None, None, scale, beta.flatten().float(), training=True, eps=eps)
+            return y.view_as(x)
+        x = F.instance_norm(x, eps=eps)
         if self.unbiased:
-            # F.instance_norm divides by n; this is the same norm with n - 1.
-            n = x.shape[-1] * x.shape[-2]
-            k = (n - 1) / n
-            x = F.instance_norm(x, eps=eps * k) * k**0.5
-        else:
-            x = F.instance_norm(x, eps=eps)
+            x = x * share**0.5
         return x * gamma + beta
 
     def _modulation(self, linear: nn.Linear, lam: Tensor, embed: nn.Linear) -> Tensor:

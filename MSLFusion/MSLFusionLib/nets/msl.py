@@ -219,12 +219,13 @@ class Interaction(nn.Module):
         )
 
     def forward(
-        self, features: Sequence[Features | None], present: Tensor, origin: tuple[int, int] | None = None
+        self, features: Sequence[Features | None], present: Tensor | None, origin: tuple[int, int] | None = None
     ) -> Tensor:
         """Token groups (N, n * n, tokens, D); group i * n + j is modality i's share for modality j.
 
         features: one per modality, None where a modality is absent in the whole batch.
         present: (N, n) bool; the tokens of absent modalities are left out of the attention (equations 5 and 6).
+            None when every given modality is there in every slice, which is quicker.
         origin: row and column, in tokens, of a crop within the slice that the position table was made for.
         """
         n = len(self.config.modalities)
@@ -234,7 +235,7 @@ class Interaction(nn.Module):
         rows, columns = rows // 4, columns // 4
         position = self._position(rows, columns, origin)
         tokens = [self.class_token.expand(batch, -1, -1) + self.class_position]
-        keys = [present.new_ones(batch, 1)]
+        keys = [] if present is None else [present.new_ones(batch, 1)]
         for i, feature in zip(seen, deep, strict=True):
             project = self.project[0 if self.config.shared_projection else i]
             patches = project(feature).flatten(2).transpose(1, 2)
@@ -243,10 +244,10 @@ class Interaction(nn.Module):
             patches = self.norm(patches)
             for j in range(n):
                 tokens.append(patches + position[i * n + j])
-                keys.append(present[:, i : i + 1].expand(-1, rows * columns))
+                if present is not None:
+                    keys.append(present[:, i : i + 1].expand(-1, rows * columns))
         x = F.dropout(torch.cat(tokens, 1), self.config.dropout, self.training)
-        visible = torch.cat(keys, 1)
-        mask = None if bool(visible.all()) else visible
+        mask = torch.cat(keys, 1) if keys else None
         for layer in self.layers:
             x = layer(x, mask)
         out = x[:, 1:].reshape(batch, len(seen), n, rows * columns, -1)
@@ -277,11 +278,12 @@ class DecoderBlock(nn.Module):
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
         self.norm2 = _cin(channels, config) if config.cin_both else InstanceNormAffine(channels)
 
-    def forward(self, x: Tensor, lam: Tensor, embed: nn.Linear) -> Tensor:
-        """x (N, C, h, w); lam (N, K, 1, 1) or (N, K, h, w)."""
-        y = self.conv2(F.relu(self.norm1(self.conv1(x), lam, embed)))
+    def forward(self, x: Tensor, lam: Tensor, embed: nn.Linear, first: Tensor | None = None) -> Tensor:
+        """x (N, C, h, w); lam (N, K, 1, 1) or (N, K, h, w); first: conv1(x) where it is known already."""
+        y = self.conv1(x) if first is None else first
+        y = self.conv2(F.relu(self.norm1(y, lam, embed), inplace=True))
         y = self.norm2(y, lam, embed) if isinstance(self.norm2, ConditionalInstanceNorm) else self.norm2(y)
-        return F.relu(x + y)
+        return F.relu(x + y, inplace=True)
 
 
 class Decoder(nn.Module):
@@ -314,16 +316,22 @@ class Decoder(nn.Module):
             for parameter in final.parameters():
                 nn.init.zeros_(parameter)
 
-    def forward(self, latent: Latent, lam: Tensor) -> Tensor:
-        """lam (N, K, 1, 1), or (N, K, H, W) for a map -> (N, 1, H, W)."""
+    def first(self, latent: Latent) -> Tensor | None:
+        """What every lambda has in common: the first convolution, for `forward`; None without blocks."""
+        first: Tensor | None = self.blocks[0].conv1(latent.multi) if len(self.blocks) else None
+        return first
+
+    def forward(self, latent: Latent, lam: Tensor, first: Tensor | None = None) -> Tensor:
+        """lam (N, K, 1, 1), or (N, K, H, W) for a map -> (N, 1, H, W); first: see `first`."""
         x = latent.multi
         for block in self.blocks:
-            x = block(x, _at(lam, x), self.embed)
+            x = block(x, _at(lam, x), self.embed, first)
+            first = None
         for level, (up, norm) in enumerate(zip(self.ups, self.norms, strict=True)):
             x = up(x)
             if latent.skips:
                 x = x + latent.skips[level]
-            x = F.relu(norm(x, _at(lam, x), self.embed))
+            x = F.relu(norm(x, _at(lam, x), self.embed), inplace=True)
         if self.config.space_to_depth:
             x = F.relu(x + self.refine(x))
         x = self.head(x)
@@ -368,8 +376,9 @@ class MSL(nn.Module):
         Raises InputError for sizes that are no multiple of 16, or when a slice has no modality at all.
         """
         features = self.features(images)
-        present = self.presence(images, present)
-        return self.fuse(features, self.interaction(features, present, origin), present)
+        here = self.presence(images, present)
+        groups = self.interaction(features, None if present is None else here, origin)
+        return self.fuse(features, groups, here)
 
     def features(self, images: Sequence[Tensor | None]) -> list[Features | None]:
         """Each encoder's view of its sensor image."""
@@ -387,12 +396,12 @@ class MSL(nn.Module):
         some = next((image for image in images if image is not None), None)
         if some is None:
             raise InputError("At least one modality must be given.")
-        here = torch.tensor(given, device=some.device).expand(some.shape[0], -1)
+        here = torch.tensor(given).expand(some.shape[0], -1)
         if present is not None:
-            here = here & present.to(some.device)
-        if not bool(here.any(1).all()):
-            raise InputError("At least one modality must be present in every slice.")
-        return here
+            here = here.to(present.device) & present
+            if not bool(here.any(1).all()):
+                raise InputError("At least one modality must be present in every slice.")
+        return here.to(some.device, non_blocking=True)
 
     def fuse(self, features: Sequence[Features | None], groups: Tensor, present: Tensor) -> Latent:
         """f_multi from the token groups of the modalities present (equations 3 to 7), with the skip path.
@@ -434,11 +443,19 @@ class MSL(nn.Module):
     def decode(self, latent: Latent, lam: float | Tensor) -> Tensor:
         """The hybrid image X_lambda, (N, 1, H, W); clipped to [0, 1] outside training.
 
-        lam: a number, one number per slice (N,), or a map (N, 1, H, W), in [0, 1]; with n > 2 modalities weights on
-        the simplex, (N, n) or (N, n, H, W).
+        lam: a number, one number per slice (N,), or a map (N, 1, H, W), in [0, 1]; or weights of the n modalities
+        on the simplex, (N, n) or (N, n, H, W), which with n = 2 are (1 - lambda, lambda). Raises InputError for a
+        single number where there are more than two modalities.
         """
-        lam = self._condition(latent, lam)
-        image = self.decoder(latent, lam)
+        return self.decode_all(latent, [lam])[0]
+
+    def decode_all(self, latent: Latent, lams: Sequence[float | Tensor]) -> list[Tensor]:
+        """The hybrid image of each lambda, as `decode` gives it; what lambda does not touch is computed once."""
+        first = self.decoder.first(latent)
+        return [self._decode(latent, self._condition(latent, lam), first) for lam in lams]
+
+    def _decode(self, latent: Latent, lam: Tensor, first: Tensor | None) -> Tensor:
+        image = self.decoder(latent, lam, first)
         if latent.base is not None:
             weights = torch.cat([1 - lam, lam], 1) if len(self.modalities) == 2 else lam
             image = image + (latent.base * weights).sum(1, keepdim=True)
@@ -452,6 +469,11 @@ class MSL(nn.Module):
             lam = lam.expand(n)
         if lam.ndim <= 2:
             lam = lam.reshape(lam.shape[0], -1, 1, 1)
+        modalities = len(self.modalities)
+        if modalities == 2 and lam.shape[1] == 2:
+            lam = lam[:, 1:]
+        if lam.shape[1] != (1 if modalities == 2 else modalities):
+            raise InputError(f"A network of {modalities} modalities takes a weight for each, not {lam.shape[1]}.")
         return lam.expand(n, -1, -1, -1)
 
 
