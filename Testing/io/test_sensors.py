@@ -162,7 +162,7 @@ def virtual(file):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda f: f.attrs.update(version=2), "version 2"),
+        (lambda f: f.attrs.update(version=3), "version 3"),
         (lambda f: f.attrs.update(version="x"), "version x"),
         (replace_data("ct/sinogram", np.zeros((SLICES, VIEWS + 1, BINS), np.float32)), "its description says"),
         (replace_data("ct/sinogram", np.zeros((SLICES, VIEWS, BINS), np.float64)), "its description says"),

@@ -1,25 +1,30 @@
 """Sensor data in HDF5: sinogram and k-space with all that is needed to reconstruct them where the CT lay.
 
-Layout, version 1 (attributes ending in _json hold JSON text):
+Layout (attributes ending in _json hold JSON text):
 
-/                   format = "mslfusion-sensors", version = 1, provenance_json, plan_json, occupied_json,
+/                   format = "mslfusion-sensors", version = 1 or 2, provenance_json, plan_json, occupied_json,
                     grid_json: how network slices lie in the CT volume, with its size, spacing_mm, origin_mm (LPS)
                     and direction, so that a reconstruction returns there
 /ct/sinogram        float32 (slices, views, bins): line integrals of the attenuation in 1/mm times mm, no unit;
-                    geometry_json: the fan-beam scan, lengths in mm, angles in radians
-/mr/kspace          complex64 (slices, coils, ky, kx): Fourier transform of the MR in network units [0, 1], zero
-                    where not measured; convention: see physics.mr; mask_json: the measured columns (kx);
-                    scale_json: the MR values that network 0 and 1 stand for
+                    geometry_json: the scan (physics.geometry), lengths in mm, angles in radians
+/mr/kspace          complex64 (slices, coils, ky, kx), zero where not measured; convention: see physics.mr;
+                    mask_json: the measured columns (kx) or points. In version 1 the Fourier transform of the MR on
+                    the network's grid, in network units [0, 1]; scale_json: the MR values that 0 and 1 stand for.
+                    In version 2 as it was measured, in the scanner's own units and on its own grid:
+                    acquired_json: {"matrix": [ky, kx], "fov_mm": [along ky, along kx], "grid": as grid_json, for the
+                    MR's own slices, "transform": 16 numbers, 4 x 4 row by row, from points of grid_json's space to
+                    the MR's in mm, or null where both are one}
 
-Either of /ct and /mr may be absent. Both are written and read slice by slice. Files of others are not trusted:
-shapes and types must agree with the descriptions, and data outside the file are refused.
+Version 2 is written where acquired_json is. Either of /ct and /mr may be absent. Both are written and read slice by
+slice. Files of others are not trusted: shapes and types must agree with the descriptions, and data outside the file
+are refused.
 """
 
 import errno
 import json
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,9 +38,10 @@ from MSLFusionLib.errors import InputError
 from MSLFusionLib.io.atomic import atomic_path
 
 FORMAT = "mslfusion-sensors"
-VERSION = 1
+VERSIONS = (1, 2)
 MAX_SLICES = 65536
 MAX_SLICE_BYTES = 2**31
+MAX_MATRIX = 8192
 MAX_JSON = 16 * 2**20
 
 
@@ -46,7 +52,8 @@ class SensorHeader:
     grid: recon.grid.NetworkGrid. geometry: physics.geometry.FanBeamGeometry, None without CT. mask:
     physics.masks.SamplingMask, None without MR. convention: of the Fourier transform. mr_scale:
     recon.scaling.IntensityScale. coils: channels of k-space. occupied: numbers of the slices that hold something,
-    None for all. plan: what was simulated, None for a measurement. provenance: where the data came from.
+    None for all. plan: what was simulated, None for a measurement. acquired: of a measured MR its matrix, field of
+    view and own grid (see the module), None for a simulated one. provenance: where the data came from.
     """
 
     grid: dict[str, Any]
@@ -57,12 +64,13 @@ class SensorHeader:
     coils: int = 1
     occupied: list[int] | None = None
     plan: dict[str, Any] | None = None
+    acquired: dict[str, Any] | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
     def slices(self) -> int:
         """Number of slices, from the grid; raises InputError when the grid does not tell."""
-        return self._shape()[0]
+        return _grid_shape(self.grid)[0]
 
     @property
     def sinogram_shape(self) -> tuple[int, int, int] | None:
@@ -80,7 +88,16 @@ class SensorHeader:
         """(slices, coils, ky, kx), None without MR."""
         if self.mask is None:
             return None
-        slices, rows, columns = self._shape()
+        if self.acquired is None:
+            slices, rows, columns = _grid_shape(self.grid)
+            return slices, self.coils, rows, columns
+        try:
+            rows, columns = (int(n) for n in self.acquired["matrix"])
+            slices = _grid_shape(self.acquired["grid"])[0]
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise InputError(f"The description of the acquired k-space is damaged: {error!r}.") from error
+        if not (1 <= rows <= MAX_MATRIX and 1 <= columns <= MAX_MATRIX):
+            raise InputError(f"An acquired k-space of {rows} x {columns} points is not possible.")
         return slices, self.coils, rows, columns
 
     @property
@@ -89,16 +106,18 @@ class SensorHeader:
         shapes = ((self.sinogram_shape, 4), (self.kspace_shape, 8))
         return sum(size * math.prod(shape) for shape, size in shapes if shape is not None)
 
-    def _shape(self) -> tuple[int, int, int]:
-        try:
-            size = [int(n) for n in self.grid["volume"]["size"]]
-            rows, columns = (int(n) for n in self.grid["size"])
-            slices = size[2 - int(self.grid["slice_axis"])]
-        except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"The image grid of the sensor data is damaged: {error!r}.") from error
-        if not (1 <= slices <= MAX_SLICES and rows >= 1 and columns >= 1):
-            raise InputError("The image grid of the sensor data is not possible.")
-        return slices, rows, columns
+
+def _grid_shape(grid: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Slices, rows and columns of a grid (recon.grid.NetworkGrid as a dictionary)."""
+    try:
+        size = [int(n) for n in grid["volume"]["size"]]
+        rows, columns = (int(n) for n in grid["size"])
+        slices = size[2 - int(grid["slice_axis"])]
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"The image grid of the sensor data is damaged: {error!r}.") from error
+    if not (1 <= slices <= MAX_SLICES and rows >= 1 and columns >= 1):
+        raise InputError("The image grid of the sensor data is not possible.")
+    return slices, rows, columns
 
 
 class SensorWriter:
@@ -124,7 +143,7 @@ class SensorWriter:
             file = h5py.File(temporary, "w")
             stack.callback(_numbered_errors(file.close))
             file.attrs["format"] = FORMAT
-            file.attrs["version"] = VERSION
+            file.attrs["version"] = VERSIONS[0] if header.acquired is None else VERSIONS[1]
             _put(file, "grid", header.grid)
             _put(file, "plan", header.plan)
             _put(file, "occupied", header.occupied)
@@ -143,6 +162,8 @@ class SensorWriter:
                 self._kspace.attrs["convention"] = header.convention
                 _put(self._kspace, "mask", header.mask)
                 _put(self._kspace, "scale", header.mr_scale)
+                if header.acquired is not None:
+                    _put(self._kspace, "acquired", header.acquired)
             self._stack = stack.pop_all()
         return self
 
@@ -208,11 +229,13 @@ class SensorReader:
         file = self._file
         if _text(file.attrs.get("format")) != FORMAT:
             raise InputError(
-                f"{self.path} is an HDF5 file, but not a sensors file of MSLFusion: make one with 'mslfusion simulate'."
+                f"{self.path} is an HDF5 file, but not a sensors file of MSLFusion: make one with 'mslfusion "
+                "simulate' or 'mslfusion sensors convert'."
             )
         version = file.attrs.get("version")
-        if not np.array_equal(version, VERSION):
-            raise InputError(f"{self.path} has version {version} of the sensors format; {VERSION} can be read.")
+        if not any(np.array_equal(version, known) for known in VERSIONS):
+            known = " and ".join(map(str, VERSIONS))
+            raise InputError(f"{self.path} has version {version} of the sensors format; {known} can be read.")
         sinogram, kspace = self._dataset("ct/sinogram"), self._dataset("mr/kspace")
         if sinogram is None and kspace is None:
             raise InputError(f"{self.path} holds neither a sinogram nor k-space.")
@@ -228,6 +251,7 @@ class SensorReader:
             coils=1 if kspace is None else int(kspace.shape[1]),
             occupied=self._json(file, "occupied", list),
             plan=self._json(file, "plan", dict),
+            acquired=None if kspace is None else self._json(kspace, "acquired", dict),
             provenance=self._json(file, "provenance", dict) or {},
         )
         try:

@@ -41,8 +41,8 @@ def root_sum_of_squares(coil_images: Tensor) -> Tensor:
 class CartesianMR:
     """The MR scanner as a linear operator; differentiable, batched, on the device of its input.
 
-    mask: the measured columns, or points. coil_maps: complex sensitivities (coils, H, W) or (N, coils, H, W), or None for
-    one coil of sensitivity 1. convention: one of CONVENTIONS.
+    mask: the measured columns, or points. coil_maps: complex sensitivities (coils, H, W) or (N, coils, H, W), or None
+    for one coil of sensitivity 1. convention: one of CONVENTIONS.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from MSLFusionLib.errors import InputError
-from MSLFusionLib.physics.masks import SamplingMask
+from MSLFusionLib.physics.masks import PointMask, SamplingMask
 
 STARVED_COUNT = 0.5
 """A detector bin that counted nothing is read as half a photon: log(0) is no line integral."""
@@ -35,7 +35,7 @@ def poisson_sinogram(sinogram: Tensor, photons: float, generator: torch.Generato
 
 
 def gaussian_kspace(
-    kspace: Tensor, sigma: float, generator: torch.Generator, mask: SamplingMask | None = None
+    kspace: Tensor, sigma: float, generator: torch.Generator, mask: SamplingMask | PointMask | None = None
 ) -> Tensor:
     """k-space plus complex Gaussian noise of standard deviation `sigma` in both parts, in k-space units.
 
@@ -49,5 +49,5 @@ def gaussian_kspace(
     parts = torch.randn((*kspace.shape, 2), dtype=kspace.real.dtype, device=generator.device, generator=generator)
     noise = torch.view_as_complex(parts).to(kspace.device) * sigma
     if mask is not None:
-        noise = noise * torch.tensor(mask.columns, device=kspace.device)
+        noise = noise * torch.tensor(mask.pattern, device=kspace.device)
     return kspace + noise

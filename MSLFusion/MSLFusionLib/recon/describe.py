@@ -4,7 +4,7 @@ from typing import Any
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.physics.geometry import FanBeamGeometry
-from MSLFusionLib.physics.masks import SamplingMask
+from MSLFusionLib.physics.masks import PointMask, SamplingMask, mask_from_dict
 from MSLFusionLib.recon.grid import NetworkGrid
 
 _SAME_PIXEL = 1e-6
@@ -15,7 +15,7 @@ def ct_sampling(geometry: FanBeamGeometry) -> dict[str, Any]:
     return {"views": geometry.views, "scan": geometry.scan, "bins": geometry.bins}
 
 
-def mr_sampling(mask: SamplingMask) -> dict[str, Any]:
+def mr_sampling(mask: SamplingMask | PointMask) -> dict[str, Any]:
     """What an MR measures: columns, rate, acceleration, mask.
 
     `asked` is the acceleration that the mask was made for, which whole columns only come near.
@@ -30,7 +30,7 @@ def mr_sampling(mask: SamplingMask) -> dict[str, Any]:
     }
 
 
-def checked_parts(header: Any) -> tuple[NetworkGrid, FanBeamGeometry | None, SamplingMask | None]:
+def checked_parts(header: Any) -> tuple[NetworkGrid, FanBeamGeometry | None, SamplingMask | PointMask | None]:
     """Grid, CT geometry and k-space mask of an io.sensors.SensorHeader; None for a modality that is absent.
 
     Raises InputError when a description is damaged or they do not fit each other.
@@ -43,8 +43,9 @@ def checked_parts(header: Any) -> tuple[NetworkGrid, FanBeamGeometry | None, Sam
         if geometry.image_shape != grid.size or not same_pixel:
             raise InputError("The CT geometry of the sensors file does not fit its image grid.")
     if header.mask is not None:
-        mask = SamplingMask.from_dict(header.mask)
-        if mask.width != grid.size[1]:
+        mask = mask_from_dict(header.mask)
+        rows, columns = header.kspace_shape[2:]
+        if mask.width != columns or (mask.pattern.ndim == 2 and mask.pattern.shape[0] != rows):
             raise InputError("The k-space mask of the sensors file does not fit its image grid.")
     return grid, geometry, mask
 

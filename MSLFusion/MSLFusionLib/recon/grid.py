@@ -94,6 +94,17 @@ class NetworkGrid:
             )
         return grid
 
+    @classmethod
+    def of_slices(cls, volume: VolumeGeometry) -> "NetworkGrid":
+        """The grid whose slices are the volume's own, across its array's first axis, turned to the network's
+        orientation: nothing is interpolated. Raises InputError when its pixels are not square."""
+        if abs(volume.spacing[0] / volume.spacing[1] - 1) > _SAME_PIXEL:
+            raise InputError(f"Network slices need square pixels, not {volume.spacing[0]} x {volume.spacing[1]} mm.")
+        axes, flips = _orientation(volume, 0)
+        size = volume.shape[axes[0]], volume.shape[axes[1]]
+        centre = (size[0] - 1) / 2, (size[1] - 1) / 2
+        return cls(volume, 0, axes[0], axes[1], flips[0], flips[1], size, volume.spacing[0], centre)
+
     @property
     def slices(self) -> int:
         """Number of slices."""

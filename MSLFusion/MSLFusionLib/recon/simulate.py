@@ -20,11 +20,13 @@ from MSLFusionLib.physics.geometry import FanBeamGeometry
 from MSLFusionLib.physics.masks import KINDS, cartesian_mask
 from MSLFusionLib.physics.mr import CartesianMR
 from MSLFusionLib.physics.noise import gaussian_kspace, poisson_sinogram
+from MSLFusionLib.physics.total_variation import tv_ct
 from MSLFusionLib.physics.units import MU_MAX
 from MSLFusionLib.recon.describe import ct_sampling, mr_sampling
 
 _SCANS = ("full", "short")
 _CT, _MR = 0, 1
+_LIMITED_WEIGHT, _LIMITED_ITERATIONS = 3e-3, 100
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,15 @@ class SamplingPlan:
 
 @dataclass(frozen=True)
 class SensorBatch:
-    """Sensor data of some slices: sinogram float32 (n, 1, views, bins), kspace complex64 (n, coils, H, W)."""
+    """Sensor data of some slices: sinogram float32 (n, 1, views, bins), kspace complex64 (n, coils, H, W).
+
+    mr_image: instead of kspace, the MR's sensor image (n, 1, H, W) in [0, 1], of an MR that was measured on a grid of
+    its own (see recon.acquired).
+    """
 
     sinogram: Tensor | None
     kspace: Tensor | None
+    mr_image: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -136,10 +143,18 @@ class Scanners:
         return SensorBatch(sinogram, kspace)
 
     def images(self, batch: SensorBatch) -> tuple[Tensor | None, Tensor | None]:
-        """Sensor images of a batch: (FBP, zero-filled magnitude), each (n, 1, H, W) clipped to [0, 1]."""
-        fbp = zero_filled = None
+        """Sensor images of a batch: (FBP, zero-filled magnitude), each (n, 1, H, W) clipped to [0, 1].
+
+        Where the views leave a gap that filtered backprojection cannot bridge, the CT is reconstructed iteratively
+        with a little total variation.
+        """
+        fbp, zero_filled = None, batch.mr_image
         if self.ct is not None and batch.sinogram is not None:
-            fbp = (self.ct.fbp(batch.sinogram, official=self.official_fbp) / MU_MAX).clamp(0.0, 1.0)
+            if self.ct.geometry.scan == "limited":
+                mu = tv_ct(self.ct, batch.sinogram, _LIMITED_WEIGHT, _LIMITED_ITERATIONS)
+            else:
+                mu = self.ct.fbp(batch.sinogram, official=self.official_fbp)
+            fbp = (mu / MU_MAX).clamp(0.0, 1.0)
         if self.mr is not None and batch.kspace is not None:
             zero_filled = self.mr.zero_filled(batch.kspace).clamp(0.0, 1.0)
         return fbp, zero_filled
