@@ -28,7 +28,7 @@ _EFFECTS = (
     "Islands",
     "Logical operators",
 )
-_COLUMNS = 7
+_COLUMNS = 6
 _UNDO_STATES = 10
 _MOST_ROWS = 6
 _NEXT_LAMBDA = 0.5
@@ -302,7 +302,7 @@ class Paint:
 
 
 def _arrange(editor: Any) -> None:
-    """The tools in two rows over the whole width, undo beside them, what belongs to the chosen one below.
+    """The tools in rows over the whole width, undo beside them, what belongs to the chosen one below.
 
     What a release of Slicer names otherwise stays as it is there.
     """

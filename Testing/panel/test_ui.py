@@ -205,6 +205,7 @@ def test_the_keyboard_reaches_everything_from_top_to_bottom(opened: Opened) -> N
         point = getattr(opened.ui, name)._q.mapTo(root, QtCore.QPoint(0, 0))
         return point.y() // 12, point.x()
 
+    order.remove("segmentEditorFrame")  # filled when painting begins: Slicer's editor comes last
     inner = [name for name in order if not isinstance(getattr(opened.ui, name)._q, QtWidgets.QGroupBox)]
     places = [place(name) for name in inner]
     steps = [(inner[i], inner[i + 1]) for i in range(len(inner) - 1) if places[i] > places[i + 1]]
