@@ -28,7 +28,9 @@ from MSLFusionLib.errors import Cancelled, InputError, MSLFusionError
 from MSLFusionLib.progress import Job
 
 ENTRY_POINT_GROUP = "mslfusion.commands"
-_COMMAND_MODULES = ("demo", "phantom", "register", "simulate", "reconstruct", "models", "benchmark", "worker")
+_COMMAND_MODULES = (
+    "demo", "phantom", "register", "simulate", "sensors", "reconstruct", "models", "benchmark", "worker",
+)  # fmt: skip
 
 
 class Provider(Protocol):

@@ -51,9 +51,12 @@ class ImportedSensors:
         self._mirrored = False
         grid = geometry = acquired = mask = None
         provenance: dict[str, Any] = {}
+        self.warnings: list[str] = []
         for given in (sinogram, kspace):
-            for sentence in () if given is None else given.warnings:
-                job.warning(f"{given.path.name}: {sentence}" if given is not None else sentence)
+            if given is not None:
+                self.warnings += [f"{given.path.name}: {sentence}" for sentence in given.warnings]
+        for sentence in self.warnings:
+            job.warning(sentence)
         if sinogram is not None:
             field = sinogram.field_of_view_mm or sinogram.scan.field_of_view_mm
             grid = _grid(sinogram.placement, settings, field, sinogram.slices, "sinogram", job)
@@ -94,18 +97,6 @@ class ImportedSensors:
         assert self._kspace is not None
         return self._kspace.kspace(slices)
 
-    def register(self, how: "Registering", device: str = "cpu", job: Job = NO_JOB) -> Any:
-        """Find where the MR lies in the CT's frame from both sensor images, and keep it in the header.
-
-        Returns the registration, None where there is nothing to register: one modality, a single slice, or not wanted.
-        """
-        transform = registered(self, how, device, job)
-        if transform is not None:
-            assert self.header.acquired is not None
-            matrix = _matrix(transform.transform)
-            self.header = replace(self.header, acquired=self.header.acquired | {"transform": matrix})
-        return transform
-
     def write(self, path: Path, job: Job = NO_JOB) -> None:
         """Write a sensors file, slice by slice."""
         header = self.header
@@ -141,23 +132,30 @@ def import_files(
     return ImportedSensors(ct, mr, settings, job)
 
 
-def registered(data: Any, how: "Registering", device: str = "cpu", job: Job = NO_JOB) -> Any:
-    """The registration of the sensor images of `data` (a reader of sensors), None where there is none to make."""
+def register_sensors(data: Any, how: "Registering", device: str = "cpu", job: Job = NO_JOB) -> Any:
+    """Find where the MR lies in the CT's frame from both sensor images, and keep it in the header of `data`.
+
+    data: ImportedSensors or an open io.sensors.SensorReader. Returns the registration; None where there is none to
+    make: one modality, a single slice, not wanted.
+    """
     from MSLFusionLib.recon.sources import FileSource
     from MSLFusionLib.registration import register
 
     header = data.header
     if header.geometry is None or header.acquired is None or not how.wanted:
         return None
-    apart = replace(header, geometry=None, grid=header.acquired["grid"])
-    apart = replace(apart, acquired=header.acquired | {"transform": None})
-    mr_source = FileSource(_View(data, apart), device)
+    acquired = header.acquired | {"transform": None}
+    mr_source = FileSource(
+        _View(data, replace(header, geometry=None, grid=acquired["grid"], acquired=acquired)), device
+    )
     ct_source = FileSource(_View(data, replace(header, mask=None, acquired=None)), device)
     if min(mr_source.grid.slices, ct_source.grid.slices) < 2:
         job.warning("CT or MR is a single slice: they are not registered, but placed as the files say.")
         return None
-    mr, ct = _sensor_volume(mr_source, 1, job), _sensor_volume(ct_source, 0, job)
-    return register(ct, mr, how.preset, how.method, how.seed, how.start, job)
+    ct, mr = _sensor_volume(ct_source, 0, device, job), _sensor_volume(mr_source, 1, device, job)
+    found = register(ct, mr, how.preset, how.method, how.seed, how.start, job)
+    data.header = replace(header, acquired=acquired | {"transform": _matrix(found.transform)})
+    return found
 
 
 class _View:
@@ -167,7 +165,7 @@ class _View:
         self.header, self.sinogram, self.kspace = header, data.sinogram, data.kspace
 
 
-def _sensor_volume(source: Any, which: int, job: Job) -> Any:
+def _sensor_volume(source: Any, which: int, device: str, job: Job) -> Any:
     """The FBP (0, in HU) or zero-filled (1) volume of a source."""
     import torch
 
@@ -178,8 +176,8 @@ def _sensor_volume(source: Any, which: int, job: Job) -> Any:
     for number in range(source.grid.slices):
         job.step("sensor images", number, source.grid.slices)
         with torch.inference_mode():
-            image = source.scanners.images(source.measure(np.array([number]), torch.device("cpu")))[which]
-        turned[number] = image[0, 0].numpy()
+            image = source.scanners.images(source.measure(np.array([number]), torch.device(device)))[which]
+        turned[number] = image[0, 0].float().cpu().numpy()
     job.step("sensor images", source.grid.slices, source.grid.slices)
     return source.grid.volume.image(network_to_hu(volume) if which == 0 else volume)
 

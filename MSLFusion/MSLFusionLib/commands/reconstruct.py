@@ -20,6 +20,7 @@ from MSLFusionLib.commands.options import (
     segment_lambda,
     whole_number,
 )
+from MSLFusionLib.commands.sensors import add_raw, imported
 from MSLFusionLib.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from MSLFusionLib.recon.simulate import SamplingPlan
 
 _SUMMARY = "reconstruct hybrid volumes from a CT and an MR, or from a file of sensor data"
+_FILES = ("ct", "mr", "sensors", "sinogram", "kspace", "lambda_map", "segmentation")
 _COMPRESSED = 0.4
 """Share of their size in memory that written volumes take, roughly."""
 
@@ -36,10 +38,11 @@ _COMPRESSED = 0.4
 def add_parser(subparsers: Any) -> None:
     """Add the command to the command line."""
     parser = add_command(subparsers, "reconstruct", run, _SUMMARY)
-    given = parser.add_argument_group("input: a CT and an MR (one may be absent), or sensor data")
+    given = parser.add_argument_group("input: a CT and an MR (one may be absent), or what was measured of them")
     given.add_argument("--ct", type=Path, metavar="FILE", help="CT volume in HU, or a DICOM folder")
     given.add_argument("--mr", type=Path, metavar="FILE", help="MR volume, or a DICOM folder")
-    given.add_argument("--sensors", type=Path, metavar="FILE.h5", help="sensor data, see: mslfusion simulate")
+    given.add_argument("--sensors", type=Path, metavar="FILE.h5", help="sensor data, see: mslfusion simulate, sensors")
+    add_raw(given)
     dial = parser.add_argument_group("the dial")
     dial.add_argument(
         "--lambda", dest="lam", type=lambda_value, nargs="+", metavar="L",
@@ -90,17 +93,24 @@ def run(args: argparse.Namespace, context: "Context") -> None:
 
     _check_options(args)
     with ExitStack() as stack:
-        task = _prepare(args, stack)
+        task = _prepare(args, stack, context)
         record = RunRecord("reconstruct", task.parameters, {"all": args.seed})
-        for role in ("ct", "mr", "sensors", "lambda_map", "segmentation"):
+        for role in _FILES:
             if getattr(args, role) is not None:
                 record.add_input(role.replace("_", " "), getattr(args, role))
         record.add_input("model", task.model_file)
-        protected = [getattr(args, role) for role in ("ct", "mr", "sensors", "lambda_map", "segmentation")]
+        protected = [getattr(args, role) for role in _FILES]
         out = stack.enter_context(OutputFolder(args.output, task.output_bytes, [p for p in protected if p]))
         with record.stage("total"):
+            registration = _register_sensors(args, task, context)
             result = run_pipeline(task.reconstructor, task.specs, job=context.job, **task.arguments)
             results.fill_record(record, result)
+            if task.arguments.get("sensors") is not None:
+                record.details["sensors"] = task.arguments["sensors"].header.provenance
+                record.warnings = [*getattr(task.arguments["sensors"], "warnings", []), *record.warnings]
+            if registration is not None:
+                record.details["registration"] = results.registration_details(registration)
+                record.warnings += registration.warnings
             with record.stage("writing"):
                 results.write_result(result, out, args.format, args.hu, args.save_sensor_images, context.job)
         if args.mrb:
@@ -135,10 +145,11 @@ def _check_options(args: argparse.Namespace) -> None:
     from MSLFusionLib import scene
     from MSLFusionLib.commands import inputs
 
-    if args.sensors is not None:
-        if args.ct is not None or args.mr is not None:
-            raise InputError("Give either --ct and --mr, or --sensors, not both.")
-    else:
+    raw = args.sinogram is not None or args.kspace is not None
+    volumes = args.ct is not None or args.mr is not None
+    if (args.sensors is not None) + raw + volumes > 1:
+        raise InputError("Give either --ct and --mr, or --sensors, or --sinogram and --kspace, not both.")
+    if not raw and args.sensors is None:
         for name, path in (("ct", args.ct), ("mr", args.mr)):
             if path is None and args.modalities in ("both", name):
                 raise InputError(
@@ -154,7 +165,21 @@ def _check_options(args: argparse.Namespace) -> None:
     inputs.check_lambda_options(args)
 
 
-def _prepare(args: argparse.Namespace, stack: ExitStack) -> _Task:
+def _register_sensors(args: argparse.Namespace, task: _Task, context: "Context") -> Any:
+    """Find where a measured MR lies in the frame of the measured CT; None where there is nothing to find."""
+    from MSLFusionLib.commands import inputs
+
+    data = task.arguments.get("sensors")
+    if data is None or data.header.acquired is None or data.header.acquired.get("transform") is not None:
+        return None
+    if args.modalities != "both":
+        return None
+    from MSLFusionLib.imports import register_sensors
+
+    return register_sensors(data, inputs.registering(args), str(task.reconstructor.device), context.job)
+
+
+def _prepare(args: argparse.Namespace, stack: ExitStack, context: "Context") -> _Task:
     """Load and check model, plan, volumes and lambdas, the quick ones first; raises InputError."""
     from MSLFusionLib.commands import inputs
     from MSLFusionLib.io.sensors import SensorReader
@@ -172,6 +197,13 @@ def _prepare(args: argparse.Namespace, stack: ExitStack) -> _Task:
         sensors = stack.enter_context(SensorReader(args.sensors))
         arguments["sensors"] = sensors
         geometry = NetworkGrid.from_dict(sensors.header.grid).volume
+    elif args.sinogram is not None or args.kspace is not None:
+        from MSLFusionLib.imports import ImportSettings
+
+        options = reconstructor.options(args.pixel_mm)
+        settings = ImportSettings(options.size, options.pixel_mm, options.fixed_pixel, args.coils)
+        arguments["sensors"] = imported(args, settings, stack, context)
+        geometry = NetworkGrid.from_dict(arguments["sensors"].header.grid).volume
     else:
         plan = inputs.sampling_plan(args)
         check_sampling(plan, reconstructor.options().size)

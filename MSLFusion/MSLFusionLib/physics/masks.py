@@ -116,7 +116,6 @@ class PointMask:
         object.__setattr__(self, "pattern", pattern)
 
     kind = "points"
-    acceleration = 1.0
 
     @property
     def width(self) -> int:
@@ -137,6 +136,11 @@ class PointMask:
     def achieved_acceleration(self) -> float:
         """1 / achieved_rate, at least 1."""
         return 1.0 / self.achieved_rate
+
+    @property
+    def acceleration(self) -> float:
+        """As achieved: nobody asked for another one."""
+        return self.achieved_acceleration
 
     def to_dict(self) -> dict[str, Any]:
         """A description that JSON can hold, each row as a hexadecimal number; `mask_from_dict` gives the mask back."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from MSLFusionLib.physics.ct import ct_operator
 from MSLFusionLib.physics.mr import CartesianMR
 from MSLFusionLib.progress import NO_JOB, Job
+from MSLFusionLib.recon.acquired import AcquiredMR
 from MSLFusionLib.recon.body import HounsfieldScale
 from MSLFusionLib.recon.describe import checked_parts
 from MSLFusionLib.recon.grid import NetworkGrid
@@ -130,9 +131,15 @@ class FileSource:
         self._data = data
         self.grid, geometry, mask = checked_parts(header)
         ct = None if geometry is None else ct_operator(geometry, device=device)
-        mr = None if mask is None else CartesianMR(mask, convention=header.convention)
-        self.scanners = Scanners(ct, mr, None, official_fbp)
+        self._acquired: AcquiredMR | None = None
         self.mr_scale = None if header.mr_scale is None else IntensityScale.from_dict(header.mr_scale)
+        mr: CartesianMR | None = None
+        if mask is not None and header.acquired is not None:
+            self._acquired = AcquiredMR(data, mask, self.grid, torch.device(device))
+            mr, self.mr_scale = self._acquired.operator, self._acquired.scale
+        elif mask is not None:
+            mr = CartesianMR(mask, convention=header.convention)
+        self.scanners = Scanners(ct, mr, None, official_fbp)
         occupied = range(self.grid.slices) if header.occupied is None else header.occupied
         self.occupied = np.array(occupied, dtype=int)
 
@@ -141,6 +148,8 @@ class FileSource:
         sinogram = kspace = None
         if self.scanners.ct is not None:
             sinogram = _tensor(self._data.sinogram(slices.tolist()), device)[:, None]
+        if self._acquired is not None:
+            return SensorBatch(sinogram, None, _tensor(self._acquired.slices(slices), device)[:, None])
         if self.scanners.mr is not None:
             kspace = _tensor(self._data.kspace(slices.tolist()), device)
         return SensorBatch(sinogram, kspace)
