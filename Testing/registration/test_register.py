@@ -47,6 +47,14 @@ def test_a_known_misalignment_is_found(head, watched):
     assert (found.preset, found.method, found.start) == ("msl", "rigid", "search")
 
 
+def test_two_mrs_are_registered_and_named(head):
+    """Neither has a body in HU; T1 and T2 of one head differ most where a CT would be of no help."""
+    found = register(head.t2, head.moving, modalities=("T2", "T1"))
+    assert target_errors(head, found.transform).mean() < 1.0
+    with pytest.raises(InputError, match="The T2 and the PET do not overlap"):
+        register(head.t2, shifted(head.pet, (900, 0, 0)), initial="header", modalities=("T2", "PET"))
+
+
 def test_the_benchmark_measures_it():
     result = run(seeds=[3], coarser=3.5)
     assert (result["passed"], result["of"]) == (1, 1), result

@@ -71,8 +71,11 @@ def register(
     seed: int = 0,
     initial: str = "auto",
     job: Job = NO_JOB,
+    modalities: tuple[str, str] = ("CT", "MR"),
 ) -> Registration:
     """Align `moving` (MR) with `fixed` (CT in HU), both 3-D with any grid, by Mattes mutual information.
+
+    modalities: what the two are, for finding their bodies ("CT" in HU, or anything else) and for messages.
 
     preset: "msl" (robust start, three resolutions), "paper" or "official", see `settings`. method: "rigid",
     "affine" (rigid first, then affine), None for the preset's own. initial: "auto" looks for the start, since
@@ -90,18 +93,18 @@ def register(
         raise InputError(f"Unknown start of the registration '{initial}': choose one of {', '.join(STARTS)}.")
     with one_thread():
         job.step("prepare", 0, 2)
-        fixed_scan = prepare(fixed, "ct", job)
+        fixed_scan = prepare(fixed, _kind(modalities[0]), job)
         job.step("prepare", 1, 2)
-        moving_scan = prepare(moving, "mr", job)
+        moving_scan = prepare(moving, _kind(modalities[1]), job)
         job.step("prepare", 2, 2)
         scorer = Scorer(fixed_scan, moving_scan, job=job)
         if initial == "header" and scorer.measure(np.eye(3), np.zeros(3))[1] < _LEAST_OVERLAP:
             raise InputError(
-                "The CT and the MR do not overlap where their files place them: let the registration find a start."
+                f"{_both(modalities)} do not overlap where their files place them: let the registration find a start."
             )
         warnings: list[str] = []
         if settings.search:
-            pose = _start(scorer, fixed_scan, moving_scan, initial, warnings, job)
+            pose = _start(scorer, fixed_scan, moving_scan, initial, modalities, warnings, job)
             start = "turn" if pose.turned else "header" if initial == "header" else "search"
             # turns and shifts hardly disturb each other when turning about the middle of what both show
             begin = pose.transform(scorer.centre, scorer.common_centre(pose))
@@ -127,20 +130,29 @@ def register(
     )
 
 
-def _start(scorer: Scorer, fixed: Scan, moving: Scan, initial: str, warnings: list[str], job: Job) -> Pose:
+def _start(
+    scorer: Scorer,
+    fixed: Scan,
+    moving: Scan,
+    initial: str,
+    modalities: tuple[str, str],
+    warnings: list[str],
+    job: Job,
+) -> Pose:
     if initial == "header":
         return scorer.improved(scorer.scored(np.eye(3), np.zeros(3)), job)
     pose = find_start(scorer, fixed, moving, job)
     if scorer.measure(pose.rotation, pose.shift)[1] < _LEAST_OVERLAP:
-        raise InputError("The CT and the MR do not overlap in any position: do they show the same part of the body?")
+        raise InputError(f"{_both(modalities)} do not overlap in any position: do they show the same part of the body?")
     if pose.turned:
         warnings.append(
-            "The MR only matches the CT when turned by a quarter or half turn against its header: check the result."
+            f"The {modalities[1]} only matches the {modalities[0]} when turned by a quarter or half turn against its "
+            "header: check the result."
         )
     elif np.linalg.norm(pose.shift) > _FAR_MM:
         warnings.append(
-            f"The files place CT and MR {np.linalg.norm(pose.shift):.0f} mm apart; they were brought together by "
-            "what they show."
+            f"The files place {modalities[0]} and {modalities[1]} {np.linalg.norm(pose.shift):.0f} mm apart; they were "
+            "brought together by what they show."
         )
     return pose
 
@@ -212,6 +224,15 @@ def _judged(scorer: Scorer, outcome: Outcome, warnings: list[str]) -> float:
     if any(probe.score >= pose.score for probe in probes):
         warnings.append("The registration found no distinct best position: check the result before using it.")
     return overlap
+
+
+def _kind(modality: str) -> str:
+    """How the body is found in it: by HU, or by what is bright."""
+    return "ct" if modality.lower() == "ct" else "mr"
+
+
+def _both(modalities: tuple[str, str]) -> str:
+    return f"The {modalities[0]} and the {modalities[1]}"
 
 
 def as_affine(transform: sitk.Transform) -> sitk.AffineTransform:
