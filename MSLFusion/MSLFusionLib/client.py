@@ -223,6 +223,7 @@ class Client:
         modalities: Sequence[str] = ("ct", "mr"),
         pixel_mm: float | None = None,
         latent_mb: float | None = None,
+        consistency: bool = True,
         **callbacks: Any,
     ) -> Call:
         """Measure and encode an input, so that it can be decoded: a session."""
@@ -232,6 +233,7 @@ class Client:
             "modalities": list(modalities),
             "pixel_mm": pixel_mm,
             "latent_mb": latent_mb,
+            "consistency": consistency,
         }
         volumes = {name: volume for name, volume in (("ct", ct), ("mr", mr)) if volume is not None}
         return self._with_volumes("reconstruct", parameters, volumes, callbacks)

@@ -128,6 +128,7 @@ def run_pipeline(
     how: Registering | None = None,
     pixel_mm: float | None = None,
     modalities: Sequence[str] = ("ct", "mr"),
+    consistency: bool = True,
     compare: bool = True,
     job: Job = NO_JOB,
 ) -> PipelineResult:
@@ -135,8 +136,8 @@ def run_pipeline(
 
     specs: the lambdas, maps on the CT's grid. Either volumes (`ct` in HU, `mr` on any grid; one may be absent),
     measured by `plan`, or `sensors`, for which there is no reference to compare with. pixel_mm: a fixed pixel of
-    the network instead of the model's. modalities: those the network may see. compare: also give the references and
-    the metrics against them.
+    the network instead of the model's. modalities: those the network may see. consistency: correct the images towards
+    what was measured. compare: also give the references and the metrics against them.
     Raises InputError, JobError and Cancelled as the parts do.
     """
     from MSLFusionLib.recon import outputs
@@ -153,6 +154,7 @@ def run_pipeline(
             sensors=sensors,
             modalities=modalities,
             pixel_mm=pixel_mm,
+            consistency=consistency,
             sensor_images=True,
             ground_truth=compare and sensors is None,
             job=job,

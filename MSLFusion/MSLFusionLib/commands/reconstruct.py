@@ -68,6 +68,9 @@ def add_parser(subparsers: Any) -> None:
     network.add_argument(
         "--modalities", choices=("both", "ct", "mr"), default="both", help="sensors that the network may see"
     )
+    network.add_argument(
+        "--no-consistency", action="store_true", help="leave the network's images as they are, whatever was measured"
+    )
     network.add_argument("--pixel-mm", type=number(0.05, 10), metavar="MM", help="a fixed pixel of network slices")
     network.add_argument("--batch", type=whole_number(1), metavar="N", help="slices at a time (default: by memory)")
     matching = parser.add_argument_group("registration of the MR to the CT")
@@ -191,7 +194,11 @@ def _prepare(args: argparse.Namespace, stack: ExitStack, context: "Context") -> 
 
     loaded = inputs.load_model(args.model)
     reconstructor = Reconstructor(loaded, args.device, args.batch)
-    arguments: dict[str, Any] = {"modalities": MODALITIES[args.modalities], "pixel_mm": args.pixel_mm}
+    arguments: dict[str, Any] = {
+        "modalities": MODALITIES[args.modalities],
+        "pixel_mm": args.pixel_mm,
+        "consistency": not args.no_consistency,
+    }
     plan = None
     if args.sensors is not None:
         sensors = stack.enter_context(SensorReader(args.sensors))
@@ -232,6 +239,7 @@ def _parameters(args: argparse.Namespace, model: str, plan: "SamplingPlan | None
 
     numbers = lambda_numbers(args)
     parameters: dict[str, Any] = {"model": model, "modalities": args.modalities, "lambda": numbers}
+    parameters["consistency"] = not args.no_consistency
     if args.segmentation is not None:
         parameters["painted"] = {
             "segments": dict(args.segment_lambda or ()),

@@ -15,10 +15,11 @@ from MSLFusionLib.cards import outside_training
 from MSLFusionLib.errors import InputError, JobError
 from MSLFusionLib.physics.units import network_to_hu
 from MSLFusionLib.progress import NO_JOB, Job
+from MSLFusionLib.recon.consistency import Changes, blended, changes
 from MSLFusionLib.recon.devices import choose_device, device_name, is_out_of_memory, starting_batch
 from MSLFusionLib.recon.lambdas import LambdaSpec, scalar_lambda
 from MSLFusionLib.recon.outputs import HYBRID, Outputs, OutputVolume
-from MSLFusionLib.recon.simulate import SamplingPlan
+from MSLFusionLib.recon.simulate import SamplingPlan, SensorBatch
 from MSLFusionLib.recon.sources import FileSource, SensorData, SliceSource, VolumeOptions, VolumeSource
 
 
@@ -36,11 +37,20 @@ class LoadedModel(Protocol):
 
 
 @dataclass(frozen=True)
+class Encoded:
+    """All that the hybrids of some slices are made of: the latent, and what data consistency adds."""
+
+    latent: Any
+    changes: Changes
+
+
+@dataclass(frozen=True)
 class ReconstructionResult:
     """What a reconstruction gave.
 
     volumes: empty when they went to a sink. achieved: what was measured (see Scanners.achieved). source: grid,
-    scalings and plan for the run record. warnings: the sentences that were also given to the job.
+    scalings and plan for the run record. warnings: the sentences that were also given to the job. consistency:
+    whether the images were corrected towards what was measured.
     """
 
     volumes: list[OutputVolume]
@@ -52,6 +62,7 @@ class ReconstructionResult:
     slices: int
     seconds: float
     labels: list[str] = field(default_factory=list)
+    consistency: bool = True
 
     @property
     def hybrids(self) -> list[tuple[str, sitk.Image]]:
@@ -73,6 +84,7 @@ class ReconstructionResult:
             "device": self.device,
             "batch": self.batch,
             "slices": self.slices,
+            "consistency": self.consistency,
             "seconds": round(self.seconds, 3),
         }
 
@@ -125,6 +137,7 @@ class Reconstructor:
         modalities: Sequence[str] = ("ct", "mr"),
         pixel_mm: float | None = None,
         mask_outside: bool = True,
+        consistency: bool = True,
         sensor_images: bool = False,
         ground_truth: bool = False,
         sink: Callable[[OutputVolume], None] | None = None,
@@ -135,8 +148,9 @@ class Reconstructor:
         lambdas: numbers, or specifications from recon.lambdas. Either volumes (`ct` in HU and `mr` on the CT's
         grid; one may be absent) measured by `plan`, or `sensors`, an open io.sensors.SensorReader. modalities:
         those the network may see, for reconstruction from one of two. pixel_mm, mask_outside: see `options`.
-        sensor_images: also FBP and zero-filled volumes. ground_truth: also what was measured. sink: takes each
-        finished volume, which the result then does not keep.
+        consistency: correct what was measured towards the measurement (see recon.consistency). sensor_images: also
+        FBP and zero-filled volumes. ground_truth: also what was measured. sink: takes each finished volume, which the
+        result then does not keep.
 
         Raises InputError for unusable input, JobError when a single slice does not fit the memory, Cancelled.
         """
@@ -160,7 +174,11 @@ class Reconstructor:
         outputs = Outputs(source, specs, sensor_images, ground_truth)
 
         def work(numbers: np.ndarray) -> None:
-            self._slices(source, specs, modalities, outputs, numbers)
+            images, encoded = self.encoded(source, numbers, modalities, consistency, job)
+            for index, spec in enumerate(specs):
+                outputs.put((HYBRID, index), numbers, self._hybrid(source, encoded, spec, numbers))
+            outputs.put_images(images, numbers)
+            outputs.put_truth(source, numbers)
 
         batch = self.in_batches(source, source.occupied, work, job=job)
         volumes = outputs.volumes(sink)
@@ -174,6 +192,7 @@ class Reconstructor:
             len(source.occupied),
             time.monotonic() - started,
             [spec.label for spec in specs],
+            consistency,
         )
 
     def source(
@@ -222,10 +241,39 @@ class Reconstructor:
 
         May be cancelled half-way: for the first slices the operators' matrices are made.
         """
-        with _reproducible():
-            batch = source.measure(numbers, self.device)
+        return self._measured(source, numbers, job)[1]
+
+    def encoded(
+        self,
+        source: SliceSource,
+        numbers: np.ndarray,
+        modalities: Sequence[str] = ("ct", "mr"),
+        consistency: bool = True,
+        job: Job = NO_JOB,
+    ) -> tuple[tuple[Tensor | None, Tensor | None], Encoded]:
+        """Sensor images of the slices with these numbers as `measure` gives them, and what `hybrid` needs.
+
+        consistency: also compare the network's CT and MR with the measurement, of those `modalities` that there are.
+        """
+        data, images = self._measured(source, numbers, job)
+        job.check()
+        latent = self.encode(images, modalities)
+        found = Changes()
+        if consistency:
             job.check()
-            return source.scanners.images(batch)
+            measured = (data.sinogram, data.kspace)
+            ct, mr = (
+                self.decode(latent, lam) if name in modalities and data_of is not None else None
+                for name, lam, data_of in zip(("ct", "mr"), (0.0, 1.0), measured, strict=True)
+            )
+            with _reproducible():
+                found = changes(source.scanners, data, source.noise, ct, mr, job)
+        return images, Encoded(latent, found)
+
+    def hybrid(self, encoded: Encoded, lam: "float | Tensor") -> Tensor:
+        """Hybrid slices float32 (n, 1, H, W) in [0, 1] at a number or a map (n, 1, H, W), corrections included."""
+        with torch.inference_mode():
+            return blended(self.decode(encoded.latent, lam), lam, encoded.changes)
 
     def encode(self, images: tuple[Tensor | None, Tensor | None], modalities: Sequence[str] = ("ct", "mr")) -> Any:
         """The latent of sensor images as `measure` gives them, from those of `modalities`; see `decode`."""
@@ -278,6 +326,14 @@ class Reconstructor:
                 torch.cuda.empty_cache()
         return batch
 
+    def _measured(
+        self, source: SliceSource, numbers: np.ndarray, job: Job
+    ) -> tuple[SensorBatch, tuple[Tensor | None, Tensor | None]]:
+        with _reproducible():
+            batch = source.measure(numbers, self.device)
+            job.check()
+            return batch, source.scanners.images(batch)
+
     @property
     def _official_fbp(self) -> bool:
         return bool(self.card.get("preset") == "official")
@@ -285,26 +341,15 @@ class Reconstructor:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
-    def _slices(
-        self,
-        source: SliceSource,
-        specs: Sequence[LambdaSpec],
-        chosen: Sequence[str],
-        outputs: Outputs,
-        numbers: np.ndarray,
-    ) -> None:
-        images = self.measure(source, numbers)
-        latent = self.encode(images, chosen)
-        for index, spec in enumerate(specs):
-            lam: float | Tensor
-            if spec.volume is not None:
-                lam = self.network_lambda(source, source.grid.turned(spec.volume)[numbers])
-            else:
-                assert spec.value is not None
-                lam = spec.value
-            outputs.put((HYBRID, index), numbers, self.decode(latent, lam)[:, 0].cpu().numpy())
-        outputs.put_images(images, numbers)
-        outputs.put_truth(source, numbers)
+    def _hybrid(self, source: SliceSource, encoded: Encoded, spec: LambdaSpec, numbers: np.ndarray) -> np.ndarray:
+        """Network slices (n, H, W) of one lambda."""
+        lam: float | Tensor
+        if spec.volume is not None:
+            lam = self.network_lambda(source, source.grid.turned(spec.volume)[numbers])
+        else:
+            assert spec.value is not None
+            lam = spec.value
+        return self.hybrid(encoded, lam)[:, 0].cpu().numpy()
 
 
 @contextmanager

@@ -6,7 +6,6 @@ the slice axis. Sensor data are measured again when needed; the same slice alway
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -16,7 +15,7 @@ from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionLib.recon.lambdas import check_lambda, lambda_array
 from MSLFusionLib.recon.latents import DEFAULT_CAP, LatentStore, joined, split
 from MSLFusionLib.recon.outputs import FBP, HYBRID, TRUTH_CT, TRUTH_MR, ZERO_FILLED
-from MSLFusionLib.recon.reconstructor import Reconstructor
+from MSLFusionLib.recon.reconstructor import Encoded, Reconstructor
 from MSLFusionLib.recon.sources import SliceSource, VolumeSource
 
 Put = Callable[[str, np.ndarray, np.ndarray], None]
@@ -26,7 +25,8 @@ Put = Callable[[str, np.ndarray, np.ndarray], None]
 class Session:
     """A source of slices (Reconstructor.source) with the latents of as many slices as `cap` bytes hold.
 
-    modalities: those the network may see. All else is encoded again each time it is asked for.
+    modalities: those the network may see. consistency: correct images towards the measurement; what that changes is
+    kept beside each latent. All else is encoded again each time it is asked for.
     """
 
     def __init__(
@@ -35,12 +35,14 @@ class Session:
         source: SliceSource,
         modalities: Sequence[str] = ("ct", "mr"),
         cap: int = DEFAULT_CAP,
+        consistency: bool = True,
     ) -> None:
         self.source = source
         self.grid = source.grid
         self.latents = LatentStore(cap, len(source.occupied))
         self._reconstructor = reconstructor
         self._modalities = tuple(modalities)
+        self._consistency = consistency
         self._occupied = frozenset(int(number) for number in source.occupied)
         # On a CPU a batch gains nothing, and between single slices there is time for something more urgent.
         self._at_a_time = 1 if reconstructor.device.type == "cpu" else None
@@ -74,7 +76,7 @@ class Session:
         found = np.zeros((1, *shape), np.float32)
 
         def work(part: np.ndarray) -> None:
-            found[:] = self._decoded(part, lam, evict=True)
+            found[:] = self._decoded(part, lam, job, evict=True)
 
         if number in self._occupied:
             self._batches(np.array([number]), work, "decode", 1, replace(job, report=None))
@@ -88,7 +90,7 @@ class Session:
             lam = check_lambda(lam)
 
         def work(part: np.ndarray) -> None:
-            put(HYBRID, part, self._decoded(part, lam[part] if isinstance(lam, np.ndarray) else lam))
+            put(HYBRID, part, self._decoded(part, lam[part] if isinstance(lam, np.ndarray) else lam, job))
 
         self._batches(self.source.occupied, work, "decode", self._at_a_time, job)
 
@@ -120,33 +122,31 @@ class Session:
     ) -> None:
         self._reconstructor.in_batches(self.source, numbers, work, stage, batch, job)
 
-    def _encoded(self, numbers: np.ndarray, job: Job = NO_JOB) -> Any:
-        images = self._reconstructor.measure(self.source, numbers, job)
-        job.check()
-        return self._reconstructor.encode(images, self._modalities)
+    def _encoded(self, numbers: np.ndarray, job: Job = NO_JOB) -> Encoded:
+        return self._reconstructor.encoded(self.source, numbers, self._modalities, self._consistency, job)[1]
 
-    def _latent(self, numbers: np.ndarray, evict: bool) -> Any:
-        """The latent of these slices, of what is kept and what is not."""
+    def _kept(self, numbers: np.ndarray, evict: bool, job: Job) -> Encoded:
+        """These slices encoded, some of them before and some now."""
         singles = {number: self.latents.get(number) for number in numbers.tolist()}
         missing = np.array([number for number, one in singles.items() if one is None], dtype=int)
         if len(missing):
-            latent = self._encoded(missing)
-            self.latents.put(missing.tolist(), latent, evict)
+            encoded = self._encoded(missing, job)
+            self.latents.put(missing.tolist(), encoded, evict)
             if len(missing) == len(numbers):
-                return latent
-            singles |= zip(missing.tolist(), split(latent, len(missing)), strict=True)
+                return encoded
+            singles |= zip(missing.tolist(), split(encoded, len(missing)), strict=True)
         return joined(list(singles.values()), self._reconstructor.device)
 
-    def _decoded(self, numbers: np.ndarray, lam: float | np.ndarray, evict: bool = False) -> np.ndarray:
+    def _decoded(self, numbers: np.ndarray, lam: float | np.ndarray, job: Job, evict: bool = False) -> np.ndarray:
         """Planes of slices at a number or maps (n, ., .); evict: keep new latents in place of old ones."""
-        latent = self._latent(numbers, evict)
+        encoded = self._kept(numbers, evict, job)
         given: float | Tensor
         if isinstance(lam, np.ndarray):
             turned = self.grid.turned(np.moveaxis(lam, 0, self.grid.slice_axis))
             given = self._reconstructor.network_lambda(self.source, turned)
         else:
             given = lam
-        return self._planes(self._reconstructor.decode(latent, given))
+        return self._planes(self._reconstructor.hybrid(encoded, given))
 
     def _planes(self, images: Tensor) -> np.ndarray:
         return self._on_grid(images[:, 0].float().cpu().numpy())

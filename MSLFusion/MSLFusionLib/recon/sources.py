@@ -15,11 +15,14 @@ from MSLFusionLib.recon.acquired import AcquiredMR
 from MSLFusionLib.recon.body import HounsfieldScale
 from MSLFusionLib.recon.describe import checked_parts
 from MSLFusionLib.recon.grid import NetworkGrid
+from MSLFusionLib.recon.noise_level import SensorNoise, estimated_noise, noise_of_plan
 from MSLFusionLib.recon.scaling import IntensityScale
 from MSLFusionLib.recon.simulate import SamplingPlan, Scanners, SensorBatch
 from MSLFusionLib.recon.slices import NetworkSlices, VolumeOptions
 
 MODALITIES = ("ct", "mr")
+_LOOKED_AT = 5
+"""Slices whose noise is taken for that of a measurement."""
 
 
 class SensorData(Protocol):
@@ -37,13 +40,16 @@ class SliceSource(Protocol):
     """Slices to reconstruct, measured when asked for.
 
     grid: how they lie in the volume. scanners: how they are measured. occupied: numbers of the slices that hold
-    something. mr_scale: what the MR's network values stand for.
+    something. mr_scale: what the MR's network values stand for. noise: how noisy the sensor data are.
     """
 
     grid: NetworkGrid
     scanners: Scanners
     occupied: np.ndarray
     mr_scale: IntensityScale | None
+
+    @property
+    def noise(self) -> SensorNoise: ...
 
     def measure(self, slices: np.ndarray, device: torch.device) -> SensorBatch:
         """Sensor data of the slices with these numbers, on `device`."""
@@ -86,6 +92,11 @@ class VolumeSource:
             self._slices.options.official_fbp,
         )
         self._plan = plan
+
+    @property
+    def noise(self) -> SensorNoise:
+        """The noise that the plan adds."""
+        return SensorNoise(self._plan.photons, self._plan.kspace_sigma)
 
     def truth(self, slices: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
         """CT and MR network slices float32 (n, H, W) in [0, 1]; None where the modality is absent."""
@@ -142,6 +153,17 @@ class FileSource:
         self.scanners = Scanners(ct, mr, None, official_fbp)
         occupied = range(self.grid.slices) if header.occupied is None else header.occupied
         self.occupied = np.array(occupied, dtype=int)
+        self._noise = noise_of_plan(header.plan)
+
+    @property
+    def noise(self) -> SensorNoise:
+        """The noise that the file's plan tells, else what some slices from its middle show."""
+        if self._noise is None:
+            count = len(self.occupied)
+            some = self.occupied[count // 2 - min(count, _LOOKED_AT) // 2 :][:_LOOKED_AT]
+            batch = self.measure(some, torch.device("cpu"))
+            self._noise = estimated_noise(batch.sinogram, batch.kspace, self.scanners.mr)
+        return self._noise
 
     def measure(self, slices: np.ndarray, device: torch.device) -> SensorBatch:
         """Sensor data of the slices with these numbers, on `device`."""

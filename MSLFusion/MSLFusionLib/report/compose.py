@@ -15,6 +15,13 @@ _VIEWER_SLICES = 11
 _BONE = (300 + 1000) / 3125
 """HU 300 in network units."""
 
+_CONSISTENT = (
+    "The network's CT and MR were corrected towards what was measured, with weights from the noise, and hybrids took "
+    "these two changes in proportion to lambda (data consistency)."
+)
+_NOT_CONSISTENT = (
+    "These are the network's own images: they were not corrected towards what was measured (data consistency is off)."
+)
 _CONVENTIONS = (
     "Pictures show values from 0 (black) to 1 (white) unless a colour bar says otherwise.",
     "Lambda is the dial: 0 asks the network for CT, 1 for MR, values between for a hybrid. One encoding of the "
@@ -53,7 +60,8 @@ def write_report(path: Path, data: ReportData) -> None:
         body.append(page.section("How near to CT and MR", figures, _metric_table(data.metrics)))
     if "differences" in shown:
         body.append(page.section("Where it is wrong", pic("differences")))
-    body.append(page.section("How to read this", *(page.paragraph(note) for note in (*data.notes, *_CONVENTIONS))))
+    notes = (*data.notes, *_consistency(record), *_CONVENTIONS)
+    body.append(page.section("How to read this", *(page.paragraph(note) for note in notes)))
     body += _provenance(data)
     subtitle = "  ·  ".join(str(part) for part in _origin(record) if part)
     foot = f"MSLFusion {__version__}. For research, not for diagnosis."
@@ -290,6 +298,12 @@ def _metric_table(rows: Sequence[Mapping[str, Any]]) -> str:
             cells += ["–" if v is None else f'<span class="{side}">{v:{how}}</span>' for v, how in values]
         body.append(cells)
     return page.table(head, body, (("", 1), ("against CT", len(formats)), ("against MR", len(formats))))
+
+
+def _consistency(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Whether the images follow the measurement, where the record tells."""
+    wanted = record.get("details", {}).get("reconstruction", {}).get("consistency")
+    return () if wanted is None else (_CONSISTENT if wanted else _NOT_CONSISTENT,)
 
 
 def _origin(record: Mapping[str, Any]) -> list[Any]:

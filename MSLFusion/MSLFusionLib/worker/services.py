@@ -223,6 +223,7 @@ class Services:
         cap = round(fields.number(message, "latent_mb", DEFAULT_CAP / 2**20) * 2**20)
         plan = SamplingPlan.from_dict(fields.table(message, "plan"))
         modalities = fields.texts(message, "modalities", ("ct", "mr"))
+        consistency = fields.flag(message, "consistency") is not False
         ct, mr = fields.volume(message, "ct"), fields.volume(message, "mr")
         with ExitStack() as files:
             reader = self._sensors(message, files)
@@ -235,7 +236,7 @@ class Services:
                 pixel_mm=fields.number(message, "pixel_mm") if "pixel_mm" in message.header else None,
                 job=job,
             )
-            session = Session(reconstructor, source, modalities, cap)
+            session = Session(reconstructor, source, modalities, cap, consistency)
             if self._open is not None:
                 # Memory for one set of latents only; should this be cancelled, the old session encodes again.
                 self._open.session.latents.clear()
@@ -253,6 +254,7 @@ class Services:
             "occupied": source.occupied.tolist(),
             "achieved": source.scanners.achieved(),
             "source": source.report(),
+            "consistency": consistency,
             "latents": {"slices": len(latents), "bytes": latents.nbytes, "precision": latents.precision},
             "seconds": time.monotonic() - started,
         }, {}
