@@ -84,7 +84,7 @@ class Overlay:
         """Take the map out of the views and the scene; what was in the foreground before comes back."""
         node = self.node()
         if node is not None:
-            for view in slices.views():
+            for view in sorted(slices.views(), key=lambda view: self._former(node, view) is not None):
                 if view.composite.GetForegroundVolumeID() == node.GetID():
                     self._restore(node, view)
             hidden.remove(node)
@@ -108,6 +108,7 @@ class Overlay:
             empty = grid.image(np.zeros(grid.shape, np.float32))
         if node is None:
             node = node_from_image(slicer.mrmlScene, empty, _("Lambda map"))
+            node.SetName(_("Lambda map"))  # also the next time
             node.SetAttribute(ROLE_ATTRIBUTE, ROLE)
         elif empty is not None:
             update_node(node, empty)
@@ -121,17 +122,24 @@ class Overlay:
         parameters = self._panel.parameters
         below = (parameters.data.ct, parameters.data.mr, parameters.coregister.aligned, parameters.output.hybrid)
         wanted = {volume.GetID() for volume in below if volume is not None}
-        covered = []
-        for view in slices.views():
+        covered, present = [], slices.views()
+        anew = [
+            view
+            for view in present
+            if view.composite.GetBackgroundVolumeID() in wanted
+            and view.composite.GetForegroundVolumeID() != node.GetID()
+            and self._may_cover(node, view)
+        ]
+        for view in anew:  # all of them first: linked views take over each other's opacity
+            self._remember(node, view)
+        for view in present:
             composite = view.composite
             mine = composite.GetForegroundVolumeID() == node.GetID()
             if composite.GetBackgroundVolumeID() not in wanted:
                 if mine:
                     self._restore(node, view)
                 continue
-            if not mine and self._may_cover(node, view):
-                node.SetNodeReferenceID(f"{_FORMER}.{view.name}", composite.GetForegroundVolumeID())
-                node.SetAttribute(f"{_FORMER_OPACITY}.{view.name}", f"{composite.GetForegroundOpacity():g}")
+            if view in anew:
                 composite.SetForegroundVolumeID(node.GetID())
                 mine = True
             if mine and composite.GetForegroundOpacity() != parameters.lam.overlayOpacity:
@@ -160,10 +168,19 @@ class Overlay:
         return not was_there or not view.composite.GetForegroundVolumeID()
 
     @staticmethod
-    def _restore(node: Any, view: slices.View) -> None:
+    def _remember(node: Any, view: slices.View) -> None:
+        composite = view.composite
+        node.SetNodeReferenceID(f"{_FORMER}.{view.name}", composite.GetForegroundVolumeID())
+        node.SetAttribute(f"{_FORMER_OPACITY}.{view.name}", f"{composite.GetForegroundOpacity():g}")
+
+    @staticmethod
+    def _former(node: Any, view: slices.View) -> str | None:
+        """The ID of the volume that was in the foreground before, where it is still there."""
         former = node.GetNodeReferenceID(f"{_FORMER}.{view.name}")
-        present = former is not None and slicer.mrmlScene.GetNodeByID(former) is not None
-        view.composite.SetForegroundVolumeID(former if present else None)
+        return former if former is not None and slicer.mrmlScene.GetNodeByID(former) is not None else None
+
+    def _restore(self, node: Any, view: slices.View) -> None:
+        view.composite.SetForegroundVolumeID(self._former(node, view))
         opacity = node.GetAttribute(f"{_FORMER_OPACITY}.{view.name}")
         if opacity is not None:
             view.composite.SetForegroundOpacity(float(opacity))

@@ -34,9 +34,10 @@ def show_layers(
     The link between views stays as it is: each view is set by itself.
     """
     shown = f"{background.GetID()} {foreground.GetID() if foreground is not None else ''}"
-    for composite in composites:
+    for composite in composites:  # all of them first: linked views take over each other's opacity
         if composite.GetAttribute(SHOWN) is None:
             _remember(composite)
+    for composite in composites:
         modifying = composite.StartModify()
         composite.SetBackgroundVolumeID(background.GetID())
         composite.SetForegroundVolumeID(None if foreground is None else foreground.GetID())

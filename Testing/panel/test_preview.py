@@ -353,6 +353,24 @@ def test_the_map_lies_over_the_views_until_it_is_taken_away(bench, panel_image):
     assert composite("Red").GetForegroundOpacity() == pytest.approx(0.7)
 
 
+def test_linked_views_get_their_opacity_back(bench):
+    ct, mr = bench.load()
+    for view in ("Red", "Green", "Yellow"):
+        show(view, ct).SetLinkedControl(True)
+    composite("Red").SetForegroundVolumeID(mr.GetID())
+    composite("Red").SetForegroundOpacity(0.3)
+    assert composite("Yellow").GetForegroundOpacity() == pytest.approx(0.3)
+    for _ in range(2):
+        bench.parameters.lam.overlay = True
+        bench.rest()
+        assert composite("Red").GetForegroundOpacity() == pytest.approx(0.4)
+        assert overlay(bench).GetName() == "Lambda map"
+        bench.parameters.lam.overlay = False
+        bench.rest()
+        shown = [(composite(v).GetForegroundVolumeID(), composite(v).GetForegroundOpacity()) for v in ("Red", "Green")]
+        assert shown == [(mr.GetID(), pytest.approx(0.3)), (None, pytest.approx(0.3))]
+
+
 def test_the_legend_is_told_where_the_map_is_seen(bench):
     # The application's views look at a legend again only when it changes, not when a program sets their layers.
     import slicer

@@ -119,9 +119,21 @@ class SlicerApplication(Base):
 
 
 class SliceWidget(MRMLWidget):
-    def hold(self, node: Any, logic: Any) -> Any:
-        self.node, self.slice_logic = node, logic
+    def hold(self, node: Any, logic: Any, manager: Any) -> Any:
+        self.node, self.slice_logic, self.manager = node, logic, manager
+        self.opacity = self.mrmlSliceCompositeNode().GetForegroundOpacity()
+        self.observers.add("link", self.mrmlSliceCompositeNode(), "ModifiedEvent", lambda *_args: self.link())
         return self
+
+    def link(self) -> None:
+        """The opacity's slider in the bar of a linked view moves those of the others, whoever set the opacity."""
+        composite = self.mrmlSliceCompositeNode()
+        if composite is None or composite.GetForegroundOpacity() == self.opacity:
+            return
+        self.opacity = composite.GetForegroundOpacity()
+        for other in self.manager.views.values() if composite.GetLinkedControl() else ():
+            if other is not self and other.mrmlSliceCompositeNode().GetLinkedControl():
+                other.mrmlSliceCompositeNode().SetForegroundOpacity(self.opacity)
 
     def mrmlSliceNode(self) -> Any:
         return self.node
@@ -166,7 +178,7 @@ class LayoutManager(Base):
                 logic.SetMRMLScene(self.scene)
                 logic.SetSliceNode(node)
                 self.slice_logics.AddItem(logic)
-                self.views[node.GetLayoutName()] = build("qMRMLSliceWidget")().hold(node, logic)
+                self.views[node.GetLayoutName()] = build("qMRMLSliceWidget")().hold(node, logic, self)
         shown = self.layout_logic.GetViewNodes()
         mapped = [shown.GetItemAsObject(i) for i in range(shown.GetNumberOfItems())]
         for view in self.views.values():  # qMRMLLayoutViewFactory::beginSetupLayout and setupView
@@ -178,8 +190,9 @@ class LayoutManager(Base):
     def close(self) -> None:
         self.node.RemoveObserver(self.tag)
         for view in self.views.values():
+            view.observers.drop("link")
             view.slice_logic.SetMRMLScene(None)
-            view.node = view.slice_logic = None
+            view.node = view.slice_logic = view.manager = None
         self.views, self.slice_logics, self.node, self.layout_logic, self.scene = {}, None, None, None, None
 
     def mrmlScene(self) -> Any:
