@@ -109,7 +109,8 @@ def _described(file: ArrayFile, content: Mapping[str, Any], kind: str) -> Kspace
     path = file.path
     name = content.get("array")
     if name is None:
-        likely = [key for key, stored in file.arrays.items() if stored.dtype.kind == "c" and len(stored.shape) > 1]
+        likely = [key for key, stored in file.arrays.items() if len(stored.shape) > 1]
+        likely = [key for key in likely if file.arrays[key].dtype.kind == "c"] or likely
         if len(likely) != 1:
             raise InputError(f'{path}: name the k-space in "array"; the file holds {listed(sorted(file.arrays))}.')
         name = likely[0]
