@@ -27,6 +27,7 @@ class Inputs:
     model: str
     model_folder: str
     device: str
+    consistency: bool = True
 
     @property
     def reference(self) -> Any:
@@ -45,13 +46,14 @@ class Inputs:
             self.model,
             self.model_folder,
             self.device,
+            self.consistency,
         )
 
 
 def collect(parameters: "MSLFusionParameterNode") -> Inputs:
     """The inputs as chosen; whether they make sense is what the sections check."""
     sensors = parameters.sensors
-    model = (parameters.model.name, parameters.model.folder, parameters.model.device)
+    model = (parameters.model.name, parameters.model.folder, parameters.model.device, parameters.output.consistency)
     if sensors.source is SensorSource.FILE:
         return Inputs(None, None, None, sensors.file, sensors.modalities.names(), *model)
     ct, mr = parameters.data.ct, mr_on_grid(parameters)

@@ -178,6 +178,7 @@ class OutputParameters:
     sweep: bool = False
     sweepCount: Annotated[int, WithinRange(2, 101)] = 5
     metrics: bool = True
+    consistency: bool = True
     live: bool = True
     table: vtkMRMLTableNode
 

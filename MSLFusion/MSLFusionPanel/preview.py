@@ -199,6 +199,7 @@ class Preview:
             _("The model"),
             _("The folder of models"),
             _("The device"),
+            _("Data consistency"),
         )
         now = collect(self._panel.parameters).key()
         pairs = zip(names, session.key, now, strict=False)

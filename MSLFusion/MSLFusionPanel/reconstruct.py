@@ -259,7 +259,7 @@ def _stage_words(stage: str) -> str:
         "reconstruct": _("Encoding slices"),
         "decode": _("Decoding slices"),
         "compare": _("Comparing"),
-        "sensor images": _("Sensor images"),
+        "sensor images": _("Making sensor images"),
         "ground truth": _("Fetching what was measured"),
         "open model": _("Opening the model"),
         "resample": _("Resampling"),

@@ -160,6 +160,7 @@ def parameters_of(run: Run) -> dict[str, Any]:
         "model": session.model.name,
         "model_version": str(session.model.card.get("version", "")),
         "device": session.model.device_name,
+        "consistency": inputs.consistency,
         "lambda": _lam(run.hybrid.lam),
         "grid": session.geometry,
     }

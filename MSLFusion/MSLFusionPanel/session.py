@@ -68,7 +68,7 @@ def open_session(logic: "MSLFusionLogic", inputs: Inputs) -> Generator[Any, Any,
         return logic.session
     model = yield from _open_model(logic, inputs, hello)
     free_mb = float(hello.get("free_bytes") or 0) / 2**20
-    arguments: dict[str, Any] = {"modalities": inputs.modalities}
+    arguments: dict[str, Any] = {"modalities": inputs.modalities, "consistency": inputs.consistency}
     if inputs.sensors is not None:
         arguments["sensors"] = inputs.sensors
     else:

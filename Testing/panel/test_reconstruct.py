@@ -189,7 +189,7 @@ def test_another_lambda_uses_the_session_and_the_metrics_again(opened: Opened) -
     assert opened.parameters.output.table is table
 
 
-@pytest.mark.parametrize("what", ["views", "voxels", "direction", "transform", "device"])
+@pytest.mark.parametrize("what", ["views", "voxels", "direction", "transform", "device", "consistency"])
 def test_what_the_latents_depend_on_asks_for_new_ones(opened: Opened, scene: Any, what: str) -> None:
     import slicer
 
@@ -207,11 +207,15 @@ def test_what_the_latents_depend_on_asks_for_new_ones(opened: Opened, scene: Any
         above = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Above")
         for node in (ct, mr):
             node.SetAndObserveTransformNodeID(above.GetID())
-    else:
+    elif what == "device":
         opened.parameters.model.device = "cpu"
+    else:
+        assert opened.worker.last("reconstruct").header["consistency"] is True
+        opened.ui.consistencyCheckBox.click()
     settle()
     press(opened)
     assert opened.worker.kinds().count("reconstruct") == 2
+    assert opened.worker.last("reconstruct").header["consistency"] is (what != "consistency")
     assert opened.worker.kinds().count("open_model") == (2 if what == "device" else 1)
 
 
@@ -628,7 +632,8 @@ def test_every_stage_of_the_library_has_words() -> None:
     texts = [path.read_text(encoding="utf-8") for path in (ROOT / "MSLFusion" / "MSLFusionLib").rglob("*.py")]
     stages = {stage for text in texts for stage in re.findall(r'(?:step\(\s*|stage: str = )"([^"]+)"', text)}
     assert "reconstruct" in stages
-    alone = {"SIRT", "CGLS", "benchmark", "write", "generate slices"}  # of commands that the panel does not give
+    # Of commands that the panel does not give.
+    alone = {"SIRT", "CGLS", "total variation", "benchmark", "write", "generate slices", "read", "convert"}
     assert [one for one in stages - alone if _stage_words(one).lower() == one] == []
 
 
