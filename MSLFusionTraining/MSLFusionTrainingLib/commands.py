@@ -4,18 +4,24 @@ import json
 from pathlib import Path
 from typing import Any
 
+from MSLFusionLib.commands.options import whole_number
 from MSLFusionLib.errors import InputError
+
+TRAIN_SUMMARY = "Train a network. Settings come from a preset, then from a TOML file, then from flags."
 
 
 def add_commands(subparsers: Any) -> None:
     """Add our parsers; see MSLFusionLib.cli for how providers are found."""
-    train = subparsers.add_parser("train", help="train a network on generated heads")
+    train = subparsers.add_parser(
+        "train", help="train a network on a prepared set or on generated heads", description=TRAIN_SUMMARY
+    )
     train.add_argument("config", nargs="?", type=Path, help="TOML file of settings")
     train.add_argument("--output", type=Path, required=True, help="folder of the run; an interrupted run goes on")
     train.add_argument("--cache", type=Path, help="folder of generated heads (default: OUTPUT/heads)")
     train.add_argument("--device", default="auto", help="auto, cpu or cuda[:N]")
-    train.add_argument("--workers", type=int, default=1, help="processes that generate heads")
-    train.add_argument("--settings", help="paper, official or msl: what the settings start from")
+    train.add_argument("--devices", type=whole_number(1), default=1, metavar="N", help="GPUs or processes, a machine")
+    train.add_argument("--nodes", type=whole_number(1), default=1, metavar="N", help="machines")
+    train.add_argument("--workers", type=whole_number(1), default=1, help="processes that generate heads")
     _add_settings(train)
     train.set_defaults(run=run_train)
 
@@ -23,22 +29,34 @@ def add_commands(subparsers: Any) -> None:
     export.add_argument("folder", type=Path, metavar="RUN", help="folder of the run")
     export.add_argument("--output", type=Path, required=True, help="the .safetensors to write")
     export.add_argument("--half", action="store_true", help="store the weights in 16 bits")
+    export.add_argument("--last", action="store_true", help="the last checkpoint instead of the best")
+    export.add_argument("--name", help="of the model (default: the run's)")
     export.add_argument("--made-by", default="", help="the command that made the model, for its card")
-    _add_test_heads(export)
+    _add_test_heads(export, "measure on generated heads, too, kept in this folder (default: the run's validation)")
     export.set_defaults(run=run_export)
 
     validate = subparsers.add_parser("validate", help="measure a model on generated heads it never saw")
     validate.add_argument("model", help="name or .safetensors file")
     validate.add_argument("--views", type=int, help="CT views (default: as trained)")
     validate.add_argument("--acceleration", type=float, help="MR acceleration (default: as trained)")
-    _add_test_heads(validate)
+    _add_test_heads(validate, "folder of generated heads", required=True)
     validate.set_defaults(run=run_validate)
 
+    from MSLFusionLib.commands.benchmark import add_benchmark
 
-def _add_test_heads(parser: Any) -> None:
+    benchmark = add_benchmark(subparsers, "train", run_benchmark, "our training step beside the published one")
+    benchmark.add_argument("--preset", choices=("paper", "official", "msl", "msl-lite"), default="official")
+    benchmark.add_argument("--size", type=whole_number(16), default=384, metavar="N", help="pixels, a side")
+    benchmark.add_argument("--batch", type=whole_number(1), default=4, metavar="N", help="slices of a step")
+    benchmark.add_argument("--repeats", type=whole_number(1), default=3, metavar="N", help="the shortest of N steps")
+    benchmark.add_argument("--compile", action="store_true", help="ours through torch.compile, too")
+    benchmark.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]")
+
+
+def _add_test_heads(parser: Any, cache: str, required: bool = False) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[900001, 900002, 900003], help="heads to measure on")
     parser.add_argument("--slices", type=int, default=20, help="slices of each head")
-    parser.add_argument("--cache", type=Path, required=True, help="folder of generated heads")
+    parser.add_argument("--cache", type=Path, required=required, metavar="DIR", help=cache)
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda[:N]")
 
 
@@ -46,17 +64,17 @@ def _add_settings(parser: Any) -> None:
     """One flag per setting of TrainConfig, unset by default so that the file or the preset decides."""
     from dataclasses import fields
 
-    from MSLFusionTrainingLib.config import TrainConfig
+    from MSLFusionTrainingLib.config import TrainConfig, item_type
 
-    group = parser.add_argument_group("settings (each also a key of the TOML file)")
+    group = parser.add_argument_group("settings (each also a key of the TOML file; presets give the rest)")
     for setting in fields(TrainConfig):
-        flag = f"--{setting.name.replace('_', '-')}"
+        flag, item = f"--{setting.name.replace('_', '-')}", item_type(setting.name)
         if setting.name == "model":
             group.add_argument(flag, type=_table, metavar="JSON", help="changed fields of the network, as JSON")
         elif isinstance(setting.default, bool):
             group.add_argument(flag, choices=["true", "false"])
-        elif isinstance(setting.default, tuple):
-            group.add_argument(flag, nargs="+", type=type(setting.default[0]))
+        elif item is not None:
+            group.add_argument(flag, nargs="+", type=item)
         else:
             group.add_argument(flag, type=type(setting.default))
 
@@ -74,11 +92,8 @@ def settings(args: Any) -> Any:
 
     from MSLFusionTrainingLib.config import TrainConfig
 
-    changes = {f.name: getattr(args, f.name) for f in fields(TrainConfig) if getattr(args, f.name) is not None}
-    if "augment" in changes:
-        changes["augment"] = changes["augment"] == "true"
-    if args.settings:
-        changes["settings"] = args.settings
+    given = {f: getattr(args, f.name) for f in fields(TrainConfig) if getattr(args, f.name) is not None}
+    changes = {f.name: value == "true" if isinstance(f.default, bool) else value for f, value in given.items()}
     return TrainConfig.from_file(args.config, changes) if args.config else TrainConfig.from_dict(changes)
 
 
@@ -86,35 +101,68 @@ def run_train(args: Any, context: Any) -> None:
     """`mslfusion train`."""
     config = settings(args)
     from MSLFusionLib.recon.devices import choose_device
-    from MSLFusionTrainingLib.data import head_seeds, load_heads
+    from MSLFusionTrainingLib.distribution import start
     from MSLFusionTrainingLib.trainer import Trainer
 
-    device = choose_device(args.device)
-    if args.workers < 1:
-        raise InputError(f"--workers must be at least 1, not {args.workers}.")
-    cache = args.cache or args.output / "heads"
-    train_seeds, validation_seeds = head_seeds(config)
-    train = load_heads(config, train_seeds, cache, args.workers, context.job)
-    validation = load_heads(config, validation_seeds or train_seeds[:1], cache, args.workers, context.job)
-    trainer = Trainer(config, train, validation, args.output, device)
-    if trainer.resume():
+    processes = start(choose_device(args.device), args.devices, args.nodes)
+    train, validation = _slices(config, args, context.job, processes)
+    trainer = Trainer(config, train, validation, args.output, processes)
+    if trainer.resume(context.job):
         context.console.say(f"Going on at iteration {trainer.iteration} of {config.iterations}.")
     trainer.run(context.job)
-    context.console.result({"output": str(args.output), "iterations": trainer.iteration}, f"Trained: {args.output}")
+    if processes.first:
+        outcome = {"output": str(args.output), "iterations": trainer.iteration, "best": trainer.best}
+        context.console.result(outcome, f"Trained: {args.output}")
+
+
+def _slices(config: Any, args: Any, job: Any, processes: Any) -> tuple[Any, Any]:
+    """Training and validation slices; the first process makes what is missing, the others wait for it."""
+    from MSLFusionTrainingLib.data import head_seeds, load_heads
+
+    cache = args.cache or args.output / "heads"
+    train, validation = head_seeds(config)
+    if processes.first:
+        load_heads(config, train + validation, cache, args.workers, job)
+    processes.agree(True)
+    return load_heads(config, train, cache), load_heads(config, validation or train[:1], cache)
 
 
 def run_export(args: Any, context: Any) -> None:
     """`mslfusion export`."""
+    from dataclasses import replace
+
     from MSLFusionLib.io.checkpoints import save_checkpoint
-    from MSLFusionTrainingLib.export import make_card, trained_model
+    from MSLFusionTrainingLib.export import checkpoint_of, make_card, trained_model, verify
 
     if args.output.suffix != ".safetensors":
         raise InputError(f"{args.output} must end in .safetensors.")
-    model, config, iteration = trained_model(args.folder)
-    quality = _quality(model, config, args, context.job)
-    card = make_card(model, config, iteration, quality, args.seeds, args.made_by)
+    checkpoint = checkpoint_of(args.folder, args.last)
+    model, config, facts = trained_model(checkpoint)
+    for half in {False, args.half}:
+        verify(model, checkpoint, config, facts, half)
+    config = replace(config, name=args.name or config.name)
+    quality = dict(facts["validation"])
+    measured_on = f"the run's validation slices after {quality.pop('iteration', 0)} iterations, never trained on"
+    if args.cache is not None:
+        quality = _quality(model, config, args, context.job)
+        measured_on = f"generated heads {', '.join(map(str, args.seeds))}, never trained on"
+    if not quality:
+        raise InputError(f"{checkpoint} was never validated: give --cache DIR to measure it on generated heads.")
+    card = make_card(model, config, int(facts["iteration"]), quality, measured_on, args.made_by)
     save_checkpoint(args.output, model, card, half=args.half)
-    context.console.result({"output": str(args.output), "metrics": quality}, _report(quality))
+    context.console.result({"output": str(args.output), "metrics": quality}, _report(quality, config))
+
+
+def run_benchmark(args: Any, context: Any) -> None:
+    """`mslfusion benchmark train`."""
+    from MSLFusionLib.commands.benchmark import check, finish
+    from MSLFusionLib.recon.devices import choose_device
+    from MSLFusionTrainingLib.benchmark import compare_steps
+
+    check(args)
+    device = choose_device(args.device)
+    figures = compare_steps(args.preset, args.size, args.batch, args.repeats, device, args.compile, context.job)
+    finish(figures, args, context)
 
 
 def run_validate(args: Any, context: Any) -> None:
@@ -131,7 +179,7 @@ def run_validate(args: Any, context: Any) -> None:
     if args.acceleration:
         config = replace(config, accelerations=(args.acceleration,))
     quality = _quality(loaded.model, config, args, context.job)
-    context.console.result({"model": loaded.name, "metrics": quality}, _report(quality))
+    context.console.result({"model": loaded.name, "metrics": quality}, _report(quality, config))
 
 
 def _quality(model: Any, config: Any, args: Any, job: Any) -> dict[str, Any]:
@@ -139,9 +187,9 @@ def _quality(model: Any, config: Any, args: Any, job: Any) -> dict[str, Any]:
 
     from MSLFusionLib.recon.devices import choose_device
     from MSLFusionTrainingLib.data import load_heads
+    from MSLFusionTrainingLib.draws import usual_sampling
     from MSLFusionTrainingLib.quality import evaluate
     from MSLFusionTrainingLib.sensors import SensorSimulator
-    from MSLFusionTrainingLib.trainer import usual_sampling
 
     trained_on = range(config.head_seed, config.head_seed + config.heads)
     seen = [seed for seed in args.seeds if seed in trained_on]
@@ -153,19 +201,22 @@ def _quality(model: Any, config: Any, args: Any, job: Any) -> dict[str, Any]:
     return evaluate(model.to(device), heads, simulator, usual_sampling(config), job=job)
 
 
-def _report(quality: dict[str, Any]) -> str:
-    ct, mr = quality["ct"], quality["mr"]
+def _report(quality: dict[str, Any], config: Any) -> str:
+    from MSLFusionTrainingLib.quality import SENSOR_NAMES
 
     def line(name: str, values: dict[str, float]) -> str:
-        return f"  {name:<14} PSNR {values['psnr']:6.2f} dB  SSIM {values['ssim']:.4f}  MAE {values['mae']:.5f}"
+        figures = f"PSNR {values['psnr']:6.2f} dB  SSIM {values['ssim']:.4f}  MAE {values['mae']:.5f}"
+        return f"  {name:<16} {figures}" + (f"  MI {values['mi']:.4f}" if "mi" in values else "")
 
     lines = [f"{quality['slices']} slices, whole slice, images in [0, 1]"]
-    lines += [line("FBP", ct["fbp"]), line("network CT", ct["network"]), f"  CT gain        {ct['gain_db']:+.2f} dB"]
-    lines += [line("zero-filled", mr["zero_filled"]), line("network MR", mr["network"])]
-    lines += [f"  MR gain        {mr['gain_db']:+.2f} dB"]
-    lines += [
-        f"  lambda {row['lambda']:.2f}    MAE to CT {row['mae_ct']:.5f}  MAE to MR {row['mae_mr']:.5f}"
-        for row in quality["lambda"]
-    ]
+    for role, end in zip(config.roles, config.measured, strict=True):
+        found, sensor = quality[role], SENSOR_NAMES[end]
+        lines += [line(f"{role.upper()} {sensor}", found[sensor]), line(f"{role.upper()} network", found["network"])]
+        lines += [f"  {role.upper()} gain".ljust(19) + f"{found['gain_db']:+.2f} dB"]
+    for row in quality["lambda"]:
+        dial = row["lambda"]
+        text = f"{dial:.2f}" if isinstance(dial, float) else ", ".join(f"{weight:.2f}" for weight in dial)
+        errors = "  ".join(f"MAE to {role.upper()} {row[f'mae_{role}']:.5f}" for role in config.roles)
+        lines.append(f"  lambda {text}    {errors}")
     lines += [line(name.replace("_", " "), values) for name, values in quality.get("single", {}).items()]
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 """The settings of a training: a TOML file, every key also a flag, with presets for the paper, its code and ours."""
 
 import difflib
+import math
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -8,32 +9,48 @@ from typing import Any
 
 from MSLFusionLib.errors import InputError
 
+FRONT_ENDS = ("fan-beam", "fourier", "image")
+"""How a modality is measured: sparse fan-beam CT, undersampled k-space, or as an image."""
+
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Everything that a training depends on; the same settings and seed give the same weights on the same device.
 
-    Model. preset: see nets.presets; model: changed fields of that preset. modalities of the pair: "ct" with mr
-    "t1" or "t2".
-    Data. heads: generated heads to train on (seeds head_seed ...); slices: axial slices of each; validation_heads:
-    further heads, never trained on. size, pixel_mm: the network's in-plane grid.
-    Sensors. views, accelerations, masks: drawn for every batch, the first of each with probability `usual`;
-    photons and kspace_noise: largest noise (I0 and standard deviation relative to the image's maximum), 0 for none.
-    Optimisation. Adam with betas and weight_decay; schedule "halving" (every halve_every iterations) or "cosine"
-    with warm-up; clip: largest gradient norm, 0 for none; ema: decay of the averaged weights that are validated
-    and exported, 0 for none; crop: side of the random crop that the network sees, 0 for whole slices; after the share
-    whole_from of the iterations it sees whole slices, whose statistics are those it will meet.
-    Losses (equations 14 to 20). weight_fusion, weight_aux, weight_feature; fusion_lambda "half" (equation 15) or
-    "any": lambda drawn per slice or as a smooth map, with (1 - lambda) MSE to CT + lambda MSE to MR, which is
-    equation 15 at one half; aux "masked" (second pass without the absent modality's tokens) or "leak" (the
-    published way); aux_every: iterations between auxiliary passes; outside: how much of what exceeds [0, 1] the losses
-    see, 1 for all of it, see losses.soft_clip.
+    Model. preset: the network and what the other settings start from; model: changed fields of the network.
+    name: of the model. modalities: contrasts in the order of the encoders, such as "ct", "t1", "t2", "pet";
+    front_ends: how each is measured ("fan-beam", "fourier", "image"), by default CT and MR by their scanners, and
+    everything as images where PET takes part.
+    Data. data: a training set as `mslfusion prepare` writes it; without one, generated heads: heads to train on
+    (seeds head_seed ...), slices of each, validation_heads that are never trained on. size, pixel_mm: the network's
+    in-plane grid.
+    Sensors. views, accelerations, masks: drawn for every slice, the first of each with probability `usual`;
+    photons and kspace_noise: largest noise (least I0 and standard deviation relative to the image's maximum), 0 for
+    none; image_noise: the same for images as input; misregistration (pixels) and misregistration_degrees: how far
+    the first modality may lie from where the others say it is, when it is measured.
+    Augmentation. augment: mirrors, MR contrast and bias field, resolution and texture; pad: pixels of reflected
+    border from which slices are cropped again; affine: share of the largest turn (15 degrees), scale (10 %) and
+    shear (5 %); elastic: largest bend in pixels; invert: share of slices with inverted MR contrast.
+    Optimisation. iterations; batch: slices per step and process; micro: slices at a time (0 for the whole batch);
+    Adam with betas and weight_decay; schedule "halving" (every halve_every iterations) or "cosine" with warmup;
+    clip: largest gradient norm, 0 for none; ema: decay of the averaged weights that are validated and exported, 0 for
+    none; crop: side of the random crop that the network sees, 0 for whole slices; after the share whole_from of the
+    iterations it sees whole slices. precision "float32" or "bf16"; compile: through torch.compile.
+    Losses (equations 14 to 20). weight_reconstruction, weight_fusion, weight_aux, weight_feature; fusion_lambda
+    "half" (equation 15) or "any": lambda drawn per slice or as a smooth map, with (1 - lambda) MSE to CT + lambda MSE
+    to MR, which is equation 15 at one half; aux "masked" (second pass without the absent modality's tokens) or
+    "leak" (the published way); aux_mean: the mean of the two errors of equation 18 instead of their sum; aux_every:
+    iterations between auxiliary passes; outside: how much of what exceeds [0, 1] the losses see, see losses.soft_clip.
+    Run. validate_every, validation_slices, patience (validations without improvement before an early stop, 0 for
+    never), checkpoint_every, log_every, seed.
     """
 
     preset: str = "msl-lite"
     model: dict[str, Any] = field(default_factory=dict)
     name: str = "msl-ct-t1"
-    mr: str = "t1"
+    modalities: tuple[str, ...] = ("ct", "t1")
+    front_ends: tuple[str, ...] = ()
+    data: str = ""
     heads: int = 48
     head_seed: int = 1000
     slices: int = 40
@@ -46,9 +63,17 @@ class TrainConfig:
     usual: float = 0.6
     photons: float = 0.0
     kspace_noise: float = 0.0
-    augment: bool = True
+    image_noise: float = 0.0
+    misregistration: float = 0.0
+    misregistration_degrees: float = 0.0
+    augment: bool = False
+    pad: int = 0
+    affine: float = 0.0
+    elastic: float = 0.0
+    invert: float = 0.0
     iterations: int = 100_000
     batch: int = 4
+    micro: int = 0
     crop: int = 0
     whole_from: float = 1.0
     learning_rate: float = 2e-4
@@ -59,39 +84,79 @@ class TrainConfig:
     warmup: int = 0
     clip: float = 0.0
     ema: float = 0.0
+    precision: str = "float32"
+    compile: bool = False
+    weight_reconstruction: float = 1.0
     weight_fusion: float = 1.0
     weight_aux: float = 1.0
     weight_feature: float = 0.5
     fusion_lambda: str = "half"
     aux: str = "masked"
+    aux_mean: bool = False
     aux_every: int = 1
     outside: float = 1.0
     validate_every: int = 1000
+    validation_slices: int = 16
+    patience: int = 0
     checkpoint_every: int = 500
+    log_every: int = 10
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("views", "accelerations", "masks", "betas"):
+        for name in ("modalities", "front_ends", "views", "accelerations", "masks", "betas"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        choices = {
-            "schedule": ("halving", "cosine"),
-            "fusion_lambda": ("half", "any"),
-            "aux": ("masked", "leak"),
-            "mr": ("t1", "t2"),
-        }
-        for name, allowed in choices.items():
+        for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} = '{getattr(self, name)}' is unknown: use {' or '.join(allowed)}.")
-        positive = ("heads", "slices", "size", "iterations", "batch", "halve_every", "aux_every")
-        for name in (*positive, "validate_every", "checkpoint_every", "pixel_mm", "learning_rate"):
+        for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be larger than 0, not {getattr(self, name)}.")
+        for name in _NOT_NEGATIVE:
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} must not be negative, not {getattr(self, name)}.")
+        numbers = (n for f in fields(self) for n in _as_tuple(getattr(self, f.name)) if isinstance(n, float))
+        if not all(math.isfinite(n) for n in numbers):
+            raise InputError("All numbers of a configuration must be finite.")
         if self.size % 16 or self.crop % 16 or not 0 <= self.crop <= self.size:
             raise InputError("size and crop must be multiples of 16, crop at most size.")
         if not (self.views and self.accelerations and self.masks):
             raise InputError("views, accelerations and masks must each name at least one value.")
-        if not 0 <= self.ema < 1:
-            raise InputError(f"ema must lie in [0, 1), not {self.ema}.")
+        for name in ("usual", "invert", "affine", "whole_from", "outside"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(f"{name} must lie in [0, 1], not {getattr(self, name)}.")
+        for name, value in (("ema", self.ema), *(("betas", beta) for beta in self.betas)):
+            if not 0 <= value < 1:
+                raise InputError(f"{name} must lie in [0, 1), not {value}.")
+        if len(self.betas) != 2:
+            raise InputError("betas must be two numbers.")
+        if self.pad >= self.size:
+            raise InputError(f"pad must be smaller than size, not {self.pad}.")
+        self._check_modalities()
+
+    def _check_modalities(self) -> None:
+        names, ends = self.modalities, self.front_ends
+        if len(names) < 2 or len(set(names)) != len(names):
+            raise InputError(f"modalities must name two or more different contrasts, not {', '.join(names) or 'none'}.")
+        if ends and len(ends) != len(names):
+            raise InputError(f"front_ends must name one way of measuring for each of {', '.join(names)}.")
+        for end in ends:
+            if end not in FRONT_ENDS:
+                raise InputError(f"The front end '{end}' is unknown: use one of {', '.join(FRONT_ENDS)}.")
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The front end of every modality."""
+        if self.front_ends:
+            return self.front_ends
+        if "pet" in self.modalities:
+            return ("image",) * len(self.modalities)
+        return tuple("fan-beam" if name == "ct" else "fourier" for name in self.modalities)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What the network calls its modalities: a single MR contrast is "mr", several keep their names."""
+        mr = [name for name in self.modalities if name not in ("ct", "pet")]
+        return tuple("mr" if [name] == mr else name for name in self.modalities)
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as JSON types."""
@@ -99,20 +164,21 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
-        """Settings from a table; `settings = NAME` in it picks the preset that the other keys change.
+        """Settings from a table; its `preset` gives what the other keys change.
 
         Raises InputError that names an unknown key and the nearest valid one, or an unusable value.
         """
         values = dict(values)
-        base = training_preset(values.pop("settings", "msl"))
+        if "mr" in values:  # the cards of earlier models name the MR contrast beside CT
+            values.setdefault("modalities", ("ct", values.pop("mr")))
+        base = training_preset(values.get("preset", "msl-lite"))
         kinds = {f.name: type(getattr(base, f.name)) for f in fields(cls)}
         for key, value in values.items():
             if key not in kinds:
-                near = difflib.get_close_matches(key, [*kinds, "settings"], 1)
+                near = difflib.get_close_matches(key, kinds, 1)
                 hint = f" Did you mean '{near[0]}'?" if near else ""
                 raise InputError(f"The training setting '{key}' is unknown.{hint}")
-            allowed: tuple[type, ...] = {float: (int, float), tuple: (list, tuple)}.get(kinds[key], (kinds[key],))
-            if not isinstance(value, allowed) or (isinstance(value, bool) and kinds[key] is not bool):
+            if not _fits(value, getattr(base, key), _ITEMS.get(key)):
                 raise InputError(f"The training setting '{key}' has the unusable value {value!r}.")
         return replace(base, **values)
 
@@ -128,12 +194,62 @@ class TrainConfig:
         return cls.from_dict(values | (changes or {}))
 
 
+_CHOICES = {
+    "schedule": ("halving", "cosine"),
+    "fusion_lambda": ("half", "any"),
+    "aux": ("masked", "leak"),
+    "precision": ("float32", "bf16"),
+}
+_ITEMS: dict[str, type] = {
+    "modalities": str,
+    "front_ends": str,
+    "views": int,
+    "accelerations": float,
+    "masks": str,
+    "betas": float,
+}
+"""What the lists hold."""
+_POSITIVE = (
+    *("heads", "slices", "size", "iterations", "batch", "halve_every", "aux_every", "validate_every"),
+    *("validation_slices", "checkpoint_every", "log_every", "pixel_mm", "learning_rate"),
+)
+_NOT_NEGATIVE = (
+    *("validation_heads", "photons", "kspace_noise", "image_noise", "misregistration", "misregistration_degrees"),
+    *("pad", "elastic", "micro", "warmup", "clip", "weight_decay", "patience", "seed", "head_seed"),
+    *("weight_reconstruction", "weight_fusion", "weight_aux", "weight_feature"),
+)
+
+
+def item_type(name: str) -> type | None:
+    """What the list called `name` holds; None for a setting that is no list."""
+    return _ITEMS.get(name)
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _fits(value: Any, like: Any, item: type | None) -> bool:
+    """Whether a value from a file is of the kind of a default: whole numbers may stand for others."""
+    if item is not None:
+        return isinstance(value, (list, tuple)) and all(_fits(one, item(), None) for one in value)
+    if isinstance(value, bool) != isinstance(like, bool):
+        return False
+    return isinstance(value, (int, float) if isinstance(like, float) else type(like))
+
+
 _OURS = TrainConfig(
+    preset="msl",
     views=(64, 32, 48, 96, 128),
     accelerations=(4.0, 2.0, 3.0, 6.0, 8.0),
     masks=("random", "equispaced", "official"),
     photons=1e5,
     kspace_noise=0.02,
+    augment=True,
+    pad=8,
+    affine=0.5,
+    elastic=3.0,
+    invert=0.2,
     learning_rate=1e-3,
     betas=(0.9, 0.99),
     weight_decay=0.0,
@@ -142,18 +258,24 @@ _OURS = TrainConfig(
     clip=1.0,
     ema=0.999,
     fusion_lambda="any",
+    aux_mean=True,
     aux_every=2,
     outside=0.1,
 )
 _PRESETS = {
+    # The text of Zhu et al.: Adam 2e-4, betas (0.5, 0.99), halved every 10,000 of 100,000 iterations, batch 4.
+    "paper": TrainConfig(preset="paper", betas=(0.5, 0.99), pad=8),
+    # The authors' code: betas (0.5, 0.999), one mask for everything, crops out of 8 reflected pixels, the
+    # auxiliary modality picked among output tokens that have seen the other one, the mean of its two errors.
+    "official": TrainConfig(preset="official", masks=("official",), aux="leak", aux_mean=True, pad=8),
     "msl": _OURS,
-    "paper": TrainConfig(preset="paper", betas=(0.5, 0.99), augment=False),
-    "official": TrainConfig(preset="official", masks=("official",), aux="leak", augment=False),
+    "msl-lite": replace(_OURS, preset="msl-lite"),
 }
+PRESETS = tuple(_PRESETS)
 
 
-def training_preset(name: str) -> TrainConfig:
-    """The settings called `paper`, `official` or `msl`; InputError for another name."""
-    if name not in _PRESETS:
-        raise InputError(f"There are no settings '{name}': use one of {', '.join(_PRESETS)}.")
+def training_preset(name: Any) -> TrainConfig:
+    """The settings called `paper`, `official`, `msl` or `msl-lite`; InputError for another name."""
+    if name not in PRESETS:
+        raise InputError(f"There is no preset '{name}': use one of {', '.join(PRESETS)}.")
     return _PRESETS[name]

@@ -1,7 +1,7 @@
 """Generated heads as training slices: made once, kept in a folder, read into memory.
 
-Every head is one .npz of (slices, 2, H, W) uint16: CT on the network's scale and MR scaled by percentiles, both
-[0, 1] times 65535. Validation heads have the seeds after the training heads and never meet the optimiser.
+Every head is one .npz of (slices, n, H, W) uint16: CT on the network's scale and the others scaled by percentiles,
+all [0, 1] times 65535. Validation heads have the seeds after the training heads and never meet the optimiser.
 """
 
 import hashlib
@@ -22,6 +22,8 @@ from MSLFusionLib.physics.units import hu_to_network
 from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionTrainingLib.config import TrainConfig
 
+CONTRASTS = ("ct", "t1", "t2", "pet")
+"""What generated heads show."""
 SPAN_MM = (-75.0, 95.0)
 """Positions of the slices of a head, from the skull base to above the vertex."""
 LEAST_BODY = 0.03
@@ -30,17 +32,23 @@ LEAST_BODY = 0.03
 
 @dataclass(frozen=True)
 class SliceSet:
-    """Slices in memory: (N, 2, H, W) uint16, CT first."""
+    """Slices in memory: (N, n, H, W) uint16, modalities in the configuration's order."""
 
     slices: Tensor
 
     def __len__(self) -> int:
         return self.slices.shape[0]
 
-    def batch(self, indices: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
-        """(CT, MR) of some slices, each (n, 1, H, W) float32 in [0, 1]."""
-        pair = self.slices[indices].to(device).to(torch.float32) / 65535
-        return pair[:, :1], pair[:, 1:]
+    def batch(self, indices: Tensor, device: torch.device) -> Tensor:
+        """Some slices with all modalities, (len(indices), n, H, W) float32 in [0, 1]."""
+        # torch picks signed numbers everywhere, unsigned ones not on every device.
+        kept = self.slices.view(torch.int16)
+        picked = kept[indices.to(kept.device)].to(device, non_blocking=True)
+        return picked.view(torch.uint16).to(torch.float32) / 65535
+
+    def to(self, device: torch.device) -> "SliceSet":
+        """The same slices, held in the memory of a device."""
+        return SliceSet(self.slices.to(device))
 
 
 def head_seeds(config: TrainConfig) -> tuple[list[int], list[int]]:
@@ -56,6 +64,9 @@ def load_heads(config: TrainConfig, seeds: list[int], cache: Path, workers: int 
     """
     if not seeds:
         raise InputError("No heads to load: ask for at least one.")
+    unknown = [name for name in config.modalities if name not in CONTRASTS]
+    if unknown:
+        raise InputError(f"Generated heads have no '{unknown[0]}': choose among {', '.join(CONTRASTS)}.")
     cache.mkdir(parents=True, exist_ok=True)
     missing = [seed for seed in seeds if not _path(config, seed, cache).exists()]
     if workers > 1 and len(missing) > 1:
@@ -76,13 +87,23 @@ def _make(config: TrainConfig, seed: int, cache: Path) -> None:
     step = (high - low) / config.slices
     positions = low + step * (np.arange(config.slices) + rng.uniform(0, 1, config.slices))
     head = head_slices(seed, list(positions), (config.size, config.size), config.pixel_mm)
-    mr = head[config.mr].astype(np.float32)
-    body = mr > 0.05 * mr.max()
-    bottom, top = np.percentile(mr[body], (0.5, 99.5))
-    pair = np.stack([hu_to_network(head["ct"].astype(np.float32)), (mr - bottom) / (top - bottom)], 1)
-    pair = pair[body.mean((1, 2)) >= LEAST_BODY]
+    # The body is where there is signal in a modality with no air inside, MR before PET.
+    others = [name for name in config.modalities if name != "ct"]
+    visible = head[others[0]].astype(np.float32)
+    body = visible > 0.05 * visible.max()
+    channels = [
+        hu_to_network(head[name].astype(np.float32)) if name == "ct" else _scaled(head[name], body)
+        for name in config.modalities
+    ]
+    stack = np.stack(channels, 1)[body.mean((1, 2)) >= LEAST_BODY]
     with atomic_path(_path(config, seed, cache)) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, slices=np.round(pair.clip(0, 1) * 65535).astype(np.uint16))
+        np.savez_compressed(file, slices=np.round(stack.clip(0, 1) * 65535).astype(np.uint16))
+
+
+def _scaled(image: np.ndarray, body: np.ndarray) -> np.ndarray:
+    bottom, top = np.percentile(image[body], (0.5, 99.5))
+    scaled: np.ndarray = (image.astype(np.float32) - bottom) / (top - bottom)
+    return scaled
 
 
 def _read(path: Path) -> Tensor:
@@ -92,6 +113,7 @@ def _read(path: Path) -> Tensor:
 
 def _path(config: TrainConfig, seed: int, cache: Path) -> Path:
     """One file per head and per way of slicing it."""
-    what: dict[str, Any] = {"size": config.size, "pixel": config.pixel_mm, "slices": config.slices, "mr": config.mr}
+    what: dict[str, Any] = {"size": config.size, "pixel": config.pixel_mm, "slices": config.slices}
+    what["modalities"] = config.modalities
     key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
     return cache / f"head-{seed:05d}-{key}.npz"

@@ -1,5 +1,10 @@
-"""The losses of MSL, equations 14 to 20 of Zhu et al., TPAMI 2024, each a small function of tensors."""
+"""The losses of MSL, equations 14 to 20 of Zhu et al., TPAMI 2024, each a small function of tensors.
 
+Truths are (N, n, H, W), one channel per modality: with n = 2 CT first, then MR, as published. Weights of the
+modalities are (N, n, 1, 1), or (N, n, H, W) for a map, and sum to one: (1 - lambda, lambda) with n = 2.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -7,14 +12,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def reconstruction_loss(x_ct: Tensor, x_mr: Tensor, ct: Tensor, mr: Tensor) -> Tensor:
-    """Equation 14 (and 18 for the auxiliary pass): MAE(X_CT, CT*) + MAE(X_MR, MR*)."""
-    return F.l1_loss(x_ct, ct) + F.l1_loss(x_mr, mr)
+def reconstruction_loss(images: Sequence[Tensor], truths: Tensor) -> Tensor:
+    """Equations 14 and 18: the sum over modalities of MAE(X_m, truth_m), each image (N, 1, H, W)."""
+    terms = [F.l1_loss(image, truths[:, m : m + 1]) for m, image in enumerate(images)]
+    return torch.stack(terms).sum()
 
 
-def fusion_loss(x: Tensor, lam: Tensor | float, ct: Tensor, mr: Tensor) -> Tensor:
-    """(1 - lambda) MSE(X, CT*) + lambda MSE(X, MR*), voxel by voxel for a map: equation 15 at lambda = 1/2."""
-    return ((1 - lam) * (x - ct).square() + lam * (x - mr).square()).mean()
+def fusion_loss(image: Tensor, weights: Tensor, truths: Tensor) -> Tensor:
+    """The mean of w_m (X - truth_m)^2 summed over modalities: equation 15 where all weights are equal."""
+    return ((image - truths).square() * weights).sum(1).mean()
 
 
 def soft_clip(x: Tensor, slope: float) -> Tensor:
@@ -43,34 +49,38 @@ def feature_loss(groups: Tensor, modalities: int) -> Tensor:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The terms of equation 20 of one step; `aux` is None where no auxiliary pass was made."""
+    """The terms of equation 20 of one step; `aux` is zero where no auxiliary pass was made."""
 
     reconstruction: Tensor
     fusion: Tensor
     feature: Tensor
-    aux: Tensor | None
+    aux: Tensor
 
-    def total(self, weight_fusion: float, weight_aux: float, weight_feature: float) -> Tensor:
-        """Equation 20."""
-        total = self.reconstruction + weight_fusion * self.fusion + weight_feature * self.feature
-        return total if self.aux is None else total + weight_aux * self.aux
-
-    def items(self) -> dict[str, float]:
-        """The terms as numbers, for logs."""
-        named = {"reconstruction": self.reconstruction, "fusion": self.fusion, "feature": self.feature}
-        if self.aux is not None:
-            named["aux"] = self.aux
-        return {name: float(value.detach()) for name, value in named.items()}
+    def total(self, reconstruction: float, fusion: float, aux: float, feature: float) -> Tensor:
+        """Equation 20 with its four weights; published are 1, 1, 1, 0.5."""
+        weighted = reconstruction * self.reconstruction + fusion * self.fusion
+        return weighted + aux * self.aux + feature * self.feature
 
 
-def random_lambda(shape: tuple[int, int, int], generator: torch.Generator) -> Tensor:
-    """Lambda for a batch of slices: one number each, or a smooth map for the whole batch, half of the time each.
+def equal_weights(modalities: int, device: torch.device) -> Tensor:
+    """(1, n, 1, 1): lambda = 0.5 of two modalities."""
+    return torch.full((1, modalities, 1, 1), 1 / modalities, device=device)
 
-    shape: (N, H, W). Returns (N, 1, 1, 1) or (N, 1, H, W) in [0, 1], on the generator's device.
+
+def random_weights(
+    modalities: int, shape: tuple[int, int], maps: bool, generators: Sequence[torch.Generator]
+) -> Tensor:
+    """Weights for a batch of slices: one set each, or a smooth map each.
+
+    shape: (H, W); generators: one per slice. Returns (N, n, 1, 1) or (N, n, H, W) on the generators' device, evenly
+    spread over the simplex, for two modalities (1 - lambda, lambda) with lambda uniform.
     """
-    n, height, width = shape
-    device = generator.device
-    if torch.rand((), generator=generator, device=device) < 0.5:
-        return torch.rand((n, 1, 1, 1), generator=generator, device=device)
-    coarse = torch.randn((n, 1, 4, 4), generator=generator, device=device) * 2
-    return torch.sigmoid(F.interpolate(coarse, (height, width), mode="bicubic", align_corners=False))
+    if not maps:
+        spread = [
+            -torch.rand((modalities, 1, 1), generator=g, device=g.device).clamp_min(1e-7).log() for g in generators
+        ]
+        drawn = torch.stack(spread)
+        return drawn / drawn.sum(1, keepdim=True)
+    coarse = torch.stack([torch.randn((modalities, 4, 4), generator=g, device=g.device) for g in generators])
+    smooth = F.interpolate(coarse * 2**0.5, shape, mode="bicubic", align_corners=False)
+    return smooth.softmax(1)

@@ -1,5 +1,6 @@
-"""How good a network is: sensor images and network against ground truth on heads it never saw."""
+"""How good a network is: sensor images and network against ground truth on slices it never saw."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +11,19 @@ from MSLFusionLib.metrics import mae, mutual_information, psnr, ssim
 from MSLFusionLib.nets.msl import MSL
 from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionTrainingLib.data import SliceSet
-from MSLFusionTrainingLib.sensors import Sampling, SensorSimulator
+from MSLFusionTrainingLib.draws import Sampling
+from MSLFusionTrainingLib.sensors import SensorSimulator
 
 LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+SENSOR_NAMES = {"fan-beam": "fbp", "fourier": "zero_filled", "image": "image"}
+PROBES = 3
+"""Slices that are stored with a checkpoint, see `probe`."""
 
 
 @torch.inference_mode()
 def evaluate(
     model: MSL,
-    heads: SliceSet,
+    slices: SliceSet,
     simulator: SensorSimulator,
     sampling: Sampling,
     *,
@@ -29,69 +34,143 @@ def evaluate(
 ) -> dict[str, Any]:
     """Means over slices, whole slice, images in [0, 1].
 
-    Returns {"ct": {"fbp", "network", "gain_db"}, "mr": {"zero_filled", "network", "gain_db"}, "lambda": [rows],
-    "single": {...}}; each image has mae, psnr, ssim. `lambda` rows hold mae and mutual information (256 bins, nats)
-    to both truths. `single`: also with one modality alone. limit: number of slices, spread evenly.
+    Returns, for CT and MR, {"ct": {"fbp", "network", "gain_db"}, "mr": {"zero_filled", "network", "gain_db"},
+    "lambda": [rows], "single": {...}}, for other modalities the same under their names; each image has mae, psnr,
+    ssim, mi (mutual information with the truth, 256 bins, nats). `lambda` rows hold mae and mi to every truth; with
+    more than two modalities their lambda is a list of weights. `single`: also with one modality alone, as
+    "mr_from_ct". limit: number of slices, spread evenly.
     """
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    count = len(heads) if limit is None else min(limit, len(heads))
-    indices = torch.linspace(0, len(heads) - 1, count).round().long()
-    generator = torch.Generator(device).manual_seed(0)
-    sums: dict[str, list[dict[str, float]]] = {}
-    rows: dict[float, list[tuple[float, ...]]] = {lam: [] for lam in LAMBDAS}
-    for start in range(0, count, batch):
-        job.step("validate", start, count)
-        ct, mr = heads.batch(indices[start : start + batch], device)
-        fbp, zero_filled = simulator.images(ct, mr, sampling, generator)
-        latent = model.encode(fbp, zero_filled)
-        images = {lam: model.decode(latent, lam) for lam in LAMBDAS}
-        _collect(sums, "fbp", fbp, ct)
-        _collect(sums, "zero_filled", zero_filled, mr)
-        _collect(sums, "ct", images[0.0], ct)
-        _collect(sums, "mr", images[1.0], mr)
-        for lam, image in images.items():
-            for x, a, b in zip(_arrays(image), _arrays(ct), _arrays(mr), strict=True):
-                rows[lam].append((mae(x, a), mae(x, b), mutual_information(x, a), mutual_information(x, b)))
-        if single:
-            only_ct, only_mr = model.encode(fbp, None), model.encode(None, zero_filled)
-            _collect(sums, "ct_from_ct", model.decode(only_ct, 0.0), ct)
-            _collect(sums, "mr_from_ct", model.decode(only_ct, 1.0), mr)
-            _collect(sums, "ct_from_mr", model.decode(only_mr, 0.0), ct)
-            _collect(sums, "mr_from_mr", model.decode(only_mr, 1.0), mr)
-    job.step("validate", count, count)
+    roles = simulator.config.roles
+    names = dict(zip(roles, (SENSOR_NAMES[end] for end in simulator.config.measured), strict=True))
+    dials = _dials(len(roles))
+    sums: dict[tuple[str, str], list[dict[str, float]]] = {}
+    rows: list[list[list[float]]] = [[] for _ in dials]
+    indices = _spread(len(slices), limit)
+    for start in range(0, len(indices), batch):
+        job.step("validate", start, len(indices))
+        truths = slices.batch(indices[start : start + batch], device)
+        sensors = simulator.images(truths, [sampling] * len(truths), _generators(len(truths), device))
+        latent = model.encode(*sensors.split(1, 1))
+        images = model.decode_all(latent, [torch.tensor([dial], device=device) for dial in dials])
+        for image, found in zip(images, rows, strict=True):
+            found += _against_all(image, truths)
+        for m, role in enumerate(roles):
+            _collect(sums, (role, names[role]), sensors[:, m], truths[:, m])
+            _collect(sums, (role, "network"), images[dials.index(_corner(m, len(roles)))][:, 0], truths[:, m])
+            if single:
+                alone = model.encode(*(sensors[:, i : i + 1] if i == m else None for i in range(len(roles))))
+                for other, image in enumerate(model.decode_all(alone, _corners(len(roles), device))):
+                    _collect(sums, ("single", f"{roles[other]}_from_{role}"), image[:, 0], truths[:, other])
+    job.step("validate", len(indices), len(indices))
     model.train(was_training)
-    means = {
-        key: {name: float(np.mean([v[name] for v in values])) for name in values[0]} for key, values in sums.items()
-    }
-    names = ("mae_ct", "mae_mr", "mi_ct", "mi_mr")
-    result: dict[str, Any] = {
-        "slices": count,
-        "ct": {
-            "fbp": means["fbp"],
-            "network": means["ct"],
-            "gain_db": means["ct"]["psnr"] - means["fbp"]["psnr"],
-        },
-        "mr": {
-            "zero_filled": means["zero_filled"],
-            "network": means["mr"],
-            "gain_db": means["mr"]["psnr"] - means["zero_filled"]["psnr"],
-        },
-        "lambda": [
-            {"lambda": lam, **dict(zip(names, map(float, np.mean(values, 0)), strict=True))}
-            for lam, values in rows.items()
-        ],
-    }
-    if single:
-        result["single"] = {key: means[key] for key in ("ct_from_ct", "mr_from_ct", "ct_from_mr", "mr_from_mr")}
+    result: dict[str, Any] = {"slices": len(indices)}
+    for (group, name), values in sums.items():
+        result.setdefault(group, {})[name] = {key: float(np.mean([v[key] for v in values])) for key in values[0]}
+    for role in roles:
+        result[role]["gain_db"] = result[role]["network"]["psnr"] - result[role][names[role]]["psnr"]
+    keys = [f"{kind}_{role}" for kind in ("mae", "mi") for role in roles]
+    result["lambda"] = [
+        {"lambda": dial[1] if len(roles) == 2 else list(dial), **dict(zip(keys, np.mean(v, 0).tolist(), strict=True))}
+        for dial, v in zip(dials, rows, strict=True)
+    ]
     return result
 
 
-def _collect(sums: dict[str, list[dict[str, float]]], name: str, images: Tensor, truth: Tensor) -> None:
-    for x, t in zip(_arrays(images), _arrays(truth), strict=True):
-        sums.setdefault(name, []).append({"mae": mae(x, t), "psnr": psnr(x, t), "ssim": ssim(x, t)})
+def score(result: dict[str, Any], roles: Sequence[str]) -> float:
+    """The figure by which checkpoints are compared: the mean PSNR over modalities."""
+    return float(np.mean([result[role]["network"]["psnr"] for role in roles]))
+
+
+@torch.inference_mode()
+def picture(model: MSL, slices: SliceSet, simulator: SensorSimulator, sampling: Sampling) -> list[list[np.ndarray]]:
+    """The middle slice: for each modality its sensor image, the network's and the truth, each (H, W)."""
+    device = next(model.parameters()).device
+    truths = slices.batch(torch.tensor([len(slices) // 2]), device)
+    sensors = simulator.images(truths, [sampling], _generators(1, device))
+    images = _decoded(model, sensors)
+    parts = [np.asarray(x[0].float().cpu()) for x in (sensors, images, truths)]
+    return [[part[m] for part in parts] for m in range(truths.shape[1])]
+
+
+@torch.inference_mode()
+def probe(slices: SliceSet, simulator: SensorSimulator, sampling: Sampling) -> dict[str, Tensor]:
+    """Three slices with their sensor images, (3, n, H, W) each, by which a checkpoint can prove itself later."""
+    truths = slices.batch(_spread(len(slices), PROBES), simulator.device)
+    sensors = simulator.images(truths, [sampling] * len(truths), _generators(len(truths), simulator.device))
+    return {"truths": truths, "sensors": sensors}
+
+
+@torch.inference_mode()
+def probe_figures(model: MSL, stored: dict[str, Tensor], roles: Sequence[str]) -> dict[str, dict[str, float]]:
+    """{role: {"mae", "psnr"}} of a network on stored slices, float32 on the network's device."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    images = torch.cat([_decoded(model, one.to(device)) for one in stored["sensors"].split(1)])
+    model.train(was_training)
+    errors = (images - stored["truths"].to(device)).double()
+    return {
+        role: {
+            "mae": float(errors[:, m].abs().mean()),
+            "psnr": float(-10 * errors[:, m].square().mean().clamp_min(1e-12).log10()),
+        }
+        for m, role in enumerate(roles)
+    }
+
+
+def _decoded(model: MSL, sensors: Tensor) -> Tensor:
+    """Every modality as the network sees it, (N, n, H, W)."""
+    was_training = model.training
+    model.eval()
+    latent = model.encode(*sensors.split(1, 1))
+    images = torch.cat(model.decode_all(latent, _corners(sensors.shape[1], sensors.device)), 1)
+    model.train(was_training)
+    return images
+
+
+def _spread(available: int, limit: int | None) -> Tensor:
+    count = available if limit is None else min(limit, available)
+    return torch.linspace(0, available - 1, count).round().long()
+
+
+def _generators(count: int, device: torch.device) -> list[torch.Generator]:
+    return [torch.Generator(device).manual_seed(i) for i in range(count)]
+
+
+def _dials(modalities: int) -> list[tuple[float, ...]]:
+    """The weights that are measured: five lambdas of two modalities, else each alone and all together."""
+    if modalities == 2:
+        return [(1 - lam, lam) for lam in LAMBDAS]
+    return [*(_corner(m, modalities) for m in range(modalities)), (1 / modalities,) * modalities]
+
+
+def _corner(modality: int, modalities: int) -> tuple[float, ...]:
+    return tuple(float(m == modality) for m in range(modalities))
+
+
+def _corners(modalities: int, device: torch.device) -> list[Tensor]:
+    return [torch.tensor([_corner(m, modalities)], device=device) for m in range(modalities)]
+
+
+def _against_all(images: Tensor, truths: Tensor) -> list[list[float]]:
+    """For every slice MAE, then mutual information, to every truth."""
+    out = []
+    for x, targets in zip(_arrays(images[:, 0]), truths, strict=True):
+        arrays = _arrays(targets)
+        out.append([*(mae(x, t) for t in arrays), *(mutual_information(x, t) for t in arrays)])
+    return out
+
+
+def _collect(
+    sums: dict[tuple[str, str], list[dict[str, float]]], key: tuple[str, str], images: Tensor, truths: Tensor
+) -> None:
+    for x, t in zip(_arrays(images), _arrays(truths), strict=True):
+        figures = {"mae": mae(x, t), "psnr": psnr(x, t), "ssim": ssim(x, t), "mi": mutual_information(x, t)}
+        sums.setdefault(key, []).append(figures)
 
 
 def _arrays(images: Tensor) -> list[np.ndarray]:
-    return list(images[:, 0].float().cpu().numpy())
+    return list(images.float().cpu().numpy())

@@ -1,79 +1,111 @@
-"""Sparse sensor data simulated on the training device, with sampling and noise drawn anew for every batch."""
+"""Sparse sensor data simulated on the training device, each slice with its own sampling and noise."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from MSLFusionLib.physics.ct import CTOperator, ct_operator
 from MSLFusionLib.physics.geometry import FanBeamGeometry
-from MSLFusionLib.physics.masks import cartesian_mask
-from MSLFusionLib.physics.mr import CartesianMR
+from MSLFusionLib.physics.masks import OFFICIAL_SEED, cartesian_mask
+from MSLFusionLib.physics.mr import fourier, inverse_fourier
 from MSLFusionLib.physics.noise import gaussian_kspace, poisson_sinogram
 from MSLFusionLib.physics.units import MU_MAX
 from MSLFusionTrainingLib.config import TrainConfig
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How one batch was measured."""
-
-    views: int
-    acceleration: float
-    mask: str
-    mask_seed: int
-    photons: float
-    kspace_noise: float
+from MSLFusionTrainingLib.draws import Sampling
 
 
 class SensorSimulator:
-    """Sensor images (FBP, zero-filled) of ground-truth slices."""
+    """Sensor images (FBP, zero-filled, noisy images) of ground-truth slices."""
 
     def __init__(self, config: TrainConfig, device: torch.device) -> None:
         self.config = config
         self.device = device
-        self._operators: dict[int, CTOperator] = {}
+        self._operators: dict[tuple[int, tuple[int, int]], CTOperator] = {}
 
-    def draw(self, generator: torch.Generator) -> Sampling:
-        """A sampling within the ranges of the configuration; `generator` is a CPU generator."""
-        config = self.config
+    def images(self, truths: Tensor, samplings: Sequence[Sampling], generators: Sequence[torch.Generator]) -> Tensor:
+        """(N, n, H, W) sensor images clipped to [0, 1], from ground truth (N, n, H, W) in [0, 1].
 
-        def pick(count: int) -> int:
-            if count == 1 or torch.rand((), generator=generator) < config.usual:
-                return 0
-            return int(torch.randint(1, count, (), generator=generator))
-
-        noisy = bool(torch.rand((), generator=generator) < 0.5)
-        level = float(torch.rand((), generator=generator))
-        return Sampling(
-            views=config.views[pick(len(config.views))],
-            acceleration=config.accelerations[pick(len(config.accelerations))],
-            mask=config.masks[pick(len(config.masks))],
-            mask_seed=int(torch.randint(0, 2**31 - 1, (), generator=generator)),
-            photons=config.photons * 10 ** (2 * level) if noisy else 0.0,
-            kspace_noise=config.kspace_noise * level if noisy else 0.0,
-        )
-
-    def images(self, ct: Tensor, mr: Tensor, sampling: Sampling, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """(FBP, zero-filled magnitude), each (N, 1, H, W) clipped to [0, 1], from ground truth in [0, 1].
-
-        generator: on the slices' device, for the noise.
+        samplings, generators: one for each slice; generators on the slices' device, for the noise.
         """
-        operator = self._operator(sampling.views, (ct.shape[-2], ct.shape[-1]))
-        sinogram = operator.forward(ct * MU_MAX)
-        if sampling.photons:
-            sinogram = poisson_sinogram(sinogram, sampling.photons, generator)
-        fbp = (operator.fbp(sinogram) / MU_MAX).clamp(0, 1)
-        seed = 1337 if sampling.mask == "official" else sampling.mask_seed
-        mask = cartesian_mask(mr.shape[-1], sampling.acceleration, sampling.mask, seed)
-        scanner = CartesianMR(mask)
-        kspace = scanner.forward(mr)
-        if sampling.kspace_noise:
-            kspace = gaussian_kspace(kspace, sampling.kspace_noise, generator, mask)
-        return fbp, scanner.zero_filled(kspace).clamp(0, 1)
+        truths = truths.float()
+        out = []
+        for m, end in enumerate(self.config.measured):
+            x = truths[:, m : m + 1]
+            if m == 0:
+                x = displaced(x, samplings)
+            if end == "fan-beam":
+                x = self._fbp(x, samplings, generators)
+            elif end == "fourier":
+                x = _zero_filled(x, m, samplings, generators)
+            else:
+                x = _noisy(x, samplings, generators)
+            out.append(x.clamp(0, 1))
+        return torch.cat(out, 1)
+
+    def _fbp(self, ct: Tensor, samplings: Sequence[Sampling], generators: Sequence[torch.Generator]) -> Tensor:
+        parts: dict[int, Tensor] = {}
+        for views in sorted({sampling.views for sampling in samplings}):
+            places = [i for i, sampling in enumerate(samplings) if sampling.views == views]
+            operator = self._operator(views, (ct.shape[-2], ct.shape[-1]))
+            sinograms = operator.forward(torch.cat([ct[i : i + 1] for i in places]) * MU_MAX)
+            counted = []
+            for i, sinogram in zip(places, sinograms.split(1), strict=True):
+                photons = samplings[i].photons
+                counted.append(poisson_sinogram(sinogram, photons, generators[i]) if photons else sinogram)
+            parts |= dict(zip(places, operator.fbp(torch.cat(counted)).split(1), strict=True))
+        return torch.cat([parts[i] for i in range(len(samplings))]) / MU_MAX
 
     def _operator(self, views: int, shape: tuple[int, int]) -> CTOperator:
-        if views not in self._operators:
+        key = (views, shape)
+        if key not in self._operators:
             geometry = FanBeamGeometry.covering(shape, self.config.pixel_mm, views)
-            self._operators[views] = ct_operator(geometry, device=str(self.device))
-        return self._operators[views]
+            self._operators[key] = ct_operator(geometry, device=str(self.device))
+        return self._operators[key]
+
+
+def displaced(image: Tensor, samplings: Sequence[Sampling]) -> Tensor:
+    """(N, 1, H, W), each moved and turned about its centre as its sampling says; zero comes in from outside."""
+    if not any(any(sampling.shift) or sampling.turn for sampling in samplings):
+        return image
+    height, width = image.shape[-2:]
+    turn = torch.deg2rad(torch.tensor([sampling.turn for sampling in samplings]))
+    right = torch.tensor([sampling.shift[0] for sampling in samplings]) * 2 / width
+    down = torch.tensor([sampling.shift[1] for sampling in samplings]) * 2 / height
+    cos, sin = turn.cos(), turn.sin()
+    # A pixel is read where it lay before the motion, in coordinates that run from -1 to 1 along either side.
+    x = torch.stack([cos, sin * height / width, -cos * right - sin * height / width * down], 1)
+    y = torch.stack([-sin * width / height, cos, sin * width / height * right - cos * down], 1)
+    theta = torch.stack([x, y], 1).to(image.device, non_blocking=True)
+    grid = F.affine_grid(theta, list(image.shape), align_corners=False)
+    return F.grid_sample(image, grid, align_corners=False)
+
+
+def _zero_filled(
+    mr: Tensor, modality: int, samplings: Sequence[Sampling], generators: Sequence[torch.Generator]
+) -> Tensor:
+    masks = []
+    for sampling in samplings:
+        kind = sampling.masks[modality]
+        seed = OFFICIAL_SEED if kind == "official" else sampling.mask_seeds[modality]
+        masks.append(cartesian_mask(mr.shape[-1], sampling.accelerations[modality], kind, seed))
+    columns = torch.stack([torch.tensor(mask.columns) for mask in masks]).to(mr.device, non_blocking=True)
+    kspace = fourier(mr)
+    if any(sampling.kspace_noise for sampling in samplings):
+        parts = []
+        for one, sampling, generator in zip(kspace.split(1), samplings, generators, strict=True):
+            sigma = sampling.kspace_noise
+            parts.append(gaussian_kspace(one, sigma, generator) if sigma else one)
+        kspace = torch.cat(parts)
+    return inverse_fourier(kspace * columns[:, None, None, :]).abs()
+
+
+def _noisy(image: Tensor, samplings: Sequence[Sampling], generators: Sequence[torch.Generator]) -> Tensor:
+    if not any(sampling.image_noise for sampling in samplings):
+        return image
+    parts = []
+    for one, sampling, generator in zip(image.split(1), samplings, generators, strict=True):
+        grain = torch.randn(one.shape, generator=generator, device=one.device)
+        parts.append(one + sampling.image_noise * grain)
+    return torch.cat(parts)

@@ -1,7 +1,7 @@
 """The state of a training in one file, so that a killed run goes on exactly where it was.
 
-Tensors (weights, averaged weights, Adam's moments) as safetensors; everything else as JSON metadata. The randomness
-of a step depends on the seed and the step's number alone, so there is no generator to store.
+Tensors (weights, averaged weights, Adam's moments, three validation slices) as safetensors; everything else as JSON
+metadata. The randomness of a step depends on the seed and the step's number alone, so there is no generator to store.
 """
 
 import json
@@ -14,24 +14,33 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from MSLFusionLib.errors import InputError
-from MSLFusionLib.io.volumes import atomic_path
+from MSLFusionLib.io.atomic import atomic_path
 
+LAST, BEST = "state.safetensors", "best.safetensors"
 _KEY = "mslfusion-training"
 
 
 def save_state(
     path: Path,
-    model: nn.Module,
+    model: nn.Module | None,
     averaged: nn.Module | None,
-    optimiser: torch.optim.Optimizer,
+    optimiser: torch.optim.Optimizer | None,
     facts: dict[str, Any],
+    extra: dict[str, Tensor] | None = None,
 ) -> None:
-    """Write the whole state, or nothing; `facts` must be JSON types."""
-    tensors = {f"model/{key}": value for key, value in model.state_dict().items()}
+    """Write the whole state, or nothing; `facts` must be JSON types, `extra` are further tensors to keep.
+
+    A state without model or optimiser can be exported, but no run goes on from it.
+    """
+    tensors: dict[str, Tensor] = {}
+    if model is not None:
+        tensors |= {f"model/{key}": value for key, value in model.state_dict().items()}
     if averaged is not None:
         tensors |= {f"averaged/{key}": value for key, value in averaged.state_dict().items()}
-    for index, moments in optimiser.state_dict()["state"].items():
-        tensors |= {f"optimiser/{index}/{key}": torch.as_tensor(value) for key, value in moments.items()}
+    if optimiser is not None:
+        for index, moments in optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser/{index}/{key}": torch.as_tensor(value) for key, value in moments.items()}
+    tensors |= {f"extra/{key}": value for key, value in (extra or {}).items()}
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={_KEY: json.dumps(facts)})
@@ -71,6 +80,12 @@ def load_weights(path: Path, model: nn.Module) -> dict[str, Any]:
     return facts
 
 
+def load_extra(path: Path) -> dict[str, Tensor]:
+    """The further tensors that were stored with a state."""
+    read_facts(path)
+    return _part(_tensors(path), "extra/")
+
+
 def read_facts(path: Path) -> dict[str, Any]:
     """The facts stored beside the tensors; InputError when the file is not a training state."""
     try:
@@ -81,6 +96,13 @@ def read_facts(path: Path) -> dict[str, Any]:
     except (SafetensorError, OSError, KeyError, ValueError):
         raise InputError(f"{path} is not the state of a training, or it is damaged.") from None
     return dict(facts)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left half-written."""
+    for name in (LAST, BEST):
+        for left in folder.glob(f".{name}.*.part.safetensors"):
+            left.unlink(missing_ok=True)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -1,11 +1,9 @@
 """The training loop of MSL: sensors simulated inside the step, equations 14 to 20, exact resume."""
 
 import copy
-import csv
 import json
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,38 +11,40 @@ import torch
 from torch import Tensor
 
 from MSLFusionLib import __version__
-from MSLFusionLib.errors import InputError, JobError
-from MSLFusionLib.nets.msl import MSL, STRIDE, Latent
+from MSLFusionLib.errors import Cancelled, InputError, JobError
+from MSLFusionLib.io.atomic import atomic_path
+from MSLFusionLib.nets.msl import MSL, STRIDE
 from MSLFusionLib.nets.presets import preset_config
 from MSLFusionLib.progress import NO_JOB, Job
+from MSLFusionLib.recon.devices import is_out_of_memory
+from MSLFusionTrainingLib import quality
 from MSLFusionTrainingLib.augment import randomise
 from MSLFusionTrainingLib.config import TrainConfig
 from MSLFusionTrainingLib.data import SliceSet
-from MSLFusionTrainingLib.losses import (
-    LossTerms,
-    feature_loss,
-    fusion_loss,
-    random_lambda,
-    reconstruction_loss,
-    soft_clip,
-)
-from MSLFusionTrainingLib.quality import evaluate
-from MSLFusionTrainingLib.sensors import Sampling, SensorSimulator
-from MSLFusionTrainingLib.state import load_state, read_facts, save_state
+from MSLFusionTrainingLib.distribution import Processes
+from MSLFusionTrainingLib.draws import SliceDraw, StepDraw, draw_slice, draw_step, mix, usual_sampling
+from MSLFusionTrainingLib.logs import TERMS, Logs
+from MSLFusionTrainingLib.losses import LossTerms, random_weights
+from MSLFusionTrainingLib.objective import Objective
+from MSLFusionTrainingLib.sensors import SensorSimulator
+from MSLFusionTrainingLib.state import BEST, LAST, load_state, read_facts, save_state, sweep
 
-STATE = "state.safetensors"
-LOG = "log.csv"
+_FREE = {
+    *("name", "iterations", "validate_every", "validation_slices", "patience"),
+    *("checkpoint_every", "log_every", "micro", "data"),
+}
+"""Settings that the weights up to now do not depend on."""
 
 
 def build_model(config: TrainConfig) -> MSL:
     """A freshly initialised network of the configuration's preset, seeded."""
     torch.manual_seed(config.seed)
-    changes: dict[str, Any] = {"modalities": ("ct", "mr"), "token_grid": (config.size // STRIDE,) * 2}
+    changes: dict[str, Any] = {"modalities": config.roles, "token_grid": (config.size // STRIDE,) * 2}
     return MSL(preset_config(config.preset, **(changes | config.model)))
 
 
 class Trainer:
-    """One training run in one folder: state.safetensors, log.csv, validation.jsonl, config.json."""
+    """One training run in one folder: state and best checkpoint, log.csv, validation.jsonl, samples, config.json."""
 
     def __init__(
         self,
@@ -52,134 +52,185 @@ class Trainer:
         train: SliceSet,
         validation: SliceSet,
         folder: Path,
-        device: torch.device | str = "cpu",
+        processes: Processes | None = None,
     ) -> None:
         self.config = config
-        self.train_set, self.validation_set = train, validation
         self.folder = folder
-        self.device = torch.device(device)
+        self.processes = processes or Processes(torch.device("cpu"))
+        self.device = self.processes.device
+        self.train_set, self.validation_set = _held(train, self.device), validation
         self.model = build_model(config).to(self.device).train()
         self.averaged = copy.deepcopy(self.model).eval() if config.ema else None
+        self.objective = Objective(self.model, config)
+        self._compiled = torch.compile(self.objective) if config.compile else self.objective
         self.optimiser = torch.optim.Adam(
             self.model.parameters(),
             lr=config.learning_rate,
             betas=config.betas,
             weight_decay=config.weight_decay,
+            fused=True,
         )
         self.simulator = SensorSimulator(config, self.device)
         self.iteration = 0
+        self.micro = config.micro or config.batch
+        self.best: dict[str, Any] = {"score": None, "iteration": 0, "stale": 0}
+        self._figures: dict[str, Any] = {}
+        self._probe: dict[str, Tensor] | None = None
+        self._bad: Tensor = torch.full((1 + len(TERMS),), -1.0, device=self.device)
 
-    def resume(self) -> bool:
+    def resume(self, job: Job = NO_JOB) -> bool:
         """Go on from the folder's state when there is one; InputError when it belongs to other settings."""
-        path = self.folder / STATE
+        path = self.folder / LAST
         if not path.exists():
             return False
         facts = read_facts(path)
-        # How long to train and how often to look are not part of what the weights depend on so far.
-        free = {"validate_every", "checkpoint_every", "iterations", "name"}
-        changed = [k for k, v in self.config.to_dict().items() if k not in free and facts["config"].get(k) != v]
-        if self.config.schedule == "cosine" and facts["config"]["iterations"] != self.config.iterations:
+        before = TrainConfig.from_dict(facts["config"]).to_dict()
+        changed = [k for k, v in self.config.to_dict().items() if k not in _FREE and before.get(k) != v]
+        if self.config.schedule == "cosine" and before["iterations"] != self.config.iterations:
             changed.append("iterations")
         if changed:
             raise InputError(
                 f"{self.folder} holds a run with another '{changed[0]}': use another folder or the same settings."
             )
+        if facts.get("processes", 1) != self.processes.world:
+            job.warning(f"The run had {facts['processes']} processes before: its batch is another now.")
         load_state(path, self.model, self.averaged, self.optimiser)
         self.iteration = int(facts["iteration"])
+        self.best, self._figures = dict(facts["best"]), dict(facts["validation"])
+        self.micro = min(int(facts["micro"]), self.micro)
         return True
 
-    def run(self, job: Job = NO_JOB, on_step: Callable[[int, dict[str, float]], None] | None = None) -> None:
-        """Train to the configured number of iterations.
+    def run(self, job: Job = NO_JOB) -> None:
+        """Train to the configured number of iterations, or until the patience is over.
 
-        Writes the state every checkpoint_every iterations, at the end and when cancelled. Raises JobError when a
-        loss is not finite; the last good state then stays.
+        Writes the state every checkpoint_every iterations, after validations, at the end and when cancelled. Raises
+        JobError when the loss is not finite or one slice needs more memory than there is; the last good state stays.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.json").write_text(json.dumps(self.config.to_dict(), indent=2), encoding="utf-8")
-        started, since = time.monotonic(), self.iteration
+        logs = self._open()
+        clock, since = time.monotonic(), self.iteration
         try:
-            while self.iteration < self.config.iterations:
-                job.step("train", self.iteration, self.config.iterations)
-                terms = self.step()
+            while not self.finished:
+                self._check_in(job)
+                terms = self.step(job)
                 done = self.iteration
-                if on_step is not None:
-                    on_step(done, terms)
-                if done % 10 == 0:
-                    self._log(terms, (time.monotonic() - started) / (done - since))
-                if done % self.config.checkpoint_every == 0:
+                last = done == self.config.iterations
+                looked = done % self.config.validate_every == 0 or last
+                if done % self.config.log_every == 0 or last:
+                    values = dict(zip(TERMS, self.processes.mean(terms).tolist(), strict=True))
+                    self._check_finite()
+                    if logs is not None:
+                        seconds = (time.monotonic() - clock) / (done - since)
+                        logs.step(done, self.learning_rate(done - 1), seconds, values)
+                if looked:
+                    self._check_finite()
+                    self.validate(logs, job)
+                if looked or done % self.config.checkpoint_every == 0:
                     self.save()
-                if done % self.config.validate_every == 0 or done == self.config.iterations:
-                    self.validate(job)
-        finally:
+            if self.iteration < self.config.iterations:
+                job.warning(
+                    f"Stopped at iteration {self.iteration}: no better since iteration {self.best['iteration']}."
+                )
+        except (Cancelled, KeyboardInterrupt):
             self.save()
+            raise
+        finally:
+            if logs is not None:
+                logs.close()
 
-    def step(self) -> dict[str, float]:
-        """One optimisation step; returns the loss terms. All its randomness comes from (seed, iteration)."""
+    @property
+    def finished(self) -> bool:
+        """Whether all iterations are done, or the validations have not improved for too long."""
+        patience = self.config.patience
+        return self.iteration >= self.config.iterations or bool(patience and self.best["stale"] >= patience)
+
+    def step(self, job: Job = NO_JOB) -> Tensor:
+        """One optimisation step; returns (loss, terms, gradient norm) in the order of logs.TERMS, on the device.
+
+        All randomness comes from the seed, the iteration and each slice's place in the batch. When memory runs out,
+        the batch is taken in smaller parts, whose gradients are added: the step stays the same, but for batch
+        normalisation, which sees the parts.
+        """
         config = self.config
-        cpu = torch.Generator().manual_seed(_mix(config.seed, self.iteration))
-        device = torch.Generator(self.device).manual_seed(_mix(config.seed + 1, self.iteration))
-        torch.manual_seed(_mix(config.seed + 2, self.iteration))  # dropout
         for group in self.optimiser.param_groups:
             group["lr"] = self.learning_rate(self.iteration)
-        indices = torch.randint(0, len(self.train_set), (config.batch,), generator=cpu)
-        ct, mr = self.train_set.batch(indices, self.device)
-        with torch.no_grad():
-            if config.augment:
-                ct, mr = randomise(ct, mr, device)
-            fbp, zero_filled = self.simulator.images(ct, mr, self.simulator.draw(cpu), device)
-            origin = self._crop_origin(cpu)
-            if origin is not None:
-                ct, mr, fbp, zero_filled = (_crop(x, origin, config.crop) for x in (ct, mr, fbp, zero_filled))
-        terms = self.losses(ct, mr, fbp, zero_filled, origin, cpu, device)
-        loss = terms.total(config.weight_fusion, config.weight_aux, config.weight_feature)
-        if not bool(torch.isfinite(loss)):
-            raise JobError(
-                f"The loss is not finite at iteration {self.iteration}: lower the learning rate; "
-                "the last good state is kept."
-            )
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        if config.clip:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        step = draw_step(config, self.iteration, STRIDE)
+        first = self.processes.rank * config.batch
+        drawn = [
+            draw_slice(config, step, self.iteration, first + place, len(self.train_set))
+            for place in range(config.batch)
+        ]
+        while True:
+            try:
+                terms = self._gradients(step, drawn)
+                break
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._shrink(job)
+        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        self.processes.average_gradients(parameters)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, config.clip or math.inf)
+        terms = torch.cat([terms, norm.reshape(1).to(terms.dtype)])
+        # The device keeps the first step that went wrong; asking it now would make it wait.
+        wrong = (~torch.isfinite(terms)).any() & (self._bad[0] < 0)
+        now = torch.cat([terms.new_tensor([float(self.iteration)]), terms])
+        self._bad = torch.where(wrong, now, self._bad)
         self.optimiser.step()
         if self.averaged is not None:
-            self._average()
+            self._average(self.averaged)
         self.iteration += 1
-        return {"loss": float(loss.detach()), **terms.items()}
+        if self.device.type == "cpu":
+            self._check_finite()
+        return terms
 
-    def losses(
-        self,
-        ct: Tensor,
-        mr: Tensor,
-        fbp: Tensor,
-        zero_filled: Tensor,
-        origin: tuple[int, int] | None,
-        cpu: torch.Generator,
-        device: torch.Generator,
-    ) -> LossTerms:
-        """The terms of equation 20 for one batch of (N, 1, H, W) slices."""
-        config, model = self.config, self.model
-        images = (fbp, zero_filled)
-        tokens = None if origin is None else (origin[0] // STRIDE, origin[1] // STRIDE)
-        features = model.features(images)
-        both = model.presence(images, None)
-        groups = model.interaction(features, both, tokens)
-        latent = model.fuse(features, groups, both)
-        lam: Tensor | float = 0.5
+    def _gradients(self, step: StepDraw, drawn: list[SliceDraw]) -> Tensor:
+        """Gradients of the whole batch in the parameters; (loss, reconstruction, fusion, feature, aux) of it."""
+        config = self.config
+        self.optimiser.zero_grad(set_to_none=True)
+        total = torch.zeros(len(TERMS) - 1, device=self.device)
+        for start in range(0, len(drawn), self.micro):
+            part = drawn[start : start + self.micro]
+            place = self.processes.rank * config.batch + start
+            torch.manual_seed(mix(config.seed, self.iteration, place + 1, 1))  # dropout
+            terms = self.terms(step, part)
+            loss = terms.total(
+                config.weight_reconstruction, config.weight_fusion, config.weight_aux, config.weight_feature
+            )
+            share = len(part) / len(drawn)
+            (loss * share).backward()
+            values = torch.stack([loss, terms.reconstruction, terms.fusion, terms.feature, terms.aux])
+            total += values.detach() * share
+        return total
+
+    def terms(self, step: StepDraw, drawn: list[SliceDraw]) -> LossTerms:
+        """The loss terms of some slices of a step."""
+        config, device = self.config, self.device
+        sensors, truths, generators = self.measure(drawn)
+        if step.origin is not None:
+            row, column = step.origin
+            rows, columns = slice(row, row + config.crop), slice(column, column + config.crop)
+            sensors, truths = sensors[..., rows, columns], truths[..., rows, columns]
+        weights = None
         if config.fusion_lambda == "any":
-            lam = random_lambda((ct.shape[0], ct.shape[-2], ct.shape[-1]), device)
-        aux = None
-        if self.iteration % config.aux_every == 0:
-            one = self._one_modality(ct.shape[0], cpu).to(self.device)
-            seen = groups if config.aux == "leak" else model.interaction(features, one, tokens)
-            alone = model.fuse(features, seen, one)
-            aux = reconstruction_loss(self._decode(alone, 0.0), self._decode(alone, 1.0), ct, mr)
-        return LossTerms(
-            reconstruction_loss(self._decode(latent, 0.0), self._decode(latent, 1.0), ct, mr),
-            fusion_loss(self._decode(latent, lam), lam, ct, mr),
-            feature_loss(groups, len(model.modalities)),
-            aux,
-        )
+            shape = (truths.shape[-2], truths.shape[-1])
+            weights = random_weights(len(config.modalities), shape, step.maps, generators)
+        present = None
+        if self.iteration % config.aux_every == 0 and config.weight_aux:
+            present = torch.tensor([one.present for one in drawn]).to(device, non_blocking=True)
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            terms: LossTerms = self._compiled(sensors, truths, weights, present, step.origin)
+        return terms
+
+    @torch.no_grad()
+    def measure(self, drawn: list[SliceDraw]) -> tuple[Tensor, Tensor, list[torch.Generator]]:
+        """Sensor images and truths of drawn slices, (N, n, H, W) each, and the slices' generators."""
+        config, device = self.config, self.device
+        generators = [torch.Generator(device).manual_seed(one.seed) for one in drawn]
+        truths = self.train_set.batch(torch.tensor([one.index for one in drawn]), device)
+        if config.augment or config.pad or config.affine or config.elastic or config.invert:
+            uniforms = torch.stack([one.uniforms for one in drawn]).to(device, non_blocking=True)
+            truths = randomise(truths, config, uniforms, generators)
+        return self.simulator.images(truths, [one.sampling for one in drawn], generators), truths, generators
 
     def learning_rate(self, iteration: int) -> float:
         """The rate of a step: halved every so often, or warm-up and cosine to a hundredth."""
@@ -191,77 +242,123 @@ class Trainer:
         share = (iteration - config.warmup) / max(config.iterations - config.warmup, 1)
         return config.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(share, 1.0))))
 
-    def validate(self, job: Job = NO_JOB) -> dict[str, Any]:
-        """Quality on the validation heads with the usual, noise-free sampling, appended to validation.jsonl."""
-        result = evaluate(
-            self.averaged or self.model,
-            self.validation_set,
-            self.simulator,
-            usual_sampling(self.config),
-            limit=16,
-            job=job,
-        )
-        with (self.folder / "validation.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"iteration": self.iteration, **result}) + "\n")
+    def validate(self, logs: Logs | None = None, job: Job = NO_JOB) -> dict[str, Any]:
+        """Quality on held-out patients with the usual, noise-free sampling; the best state so far is kept.
+
+        The first process measures for all; the others get an empty result.
+        """
+        result: dict[str, Any] = {}
+        if self.processes.first:
+            model, sampling = self.judged, usual_sampling(self.config)
+            limit = self.config.validation_slices
+            result = quality.evaluate(model, self.validation_set, self.simulator, sampling, limit=limit, job=job)
+            if logs is not None:
+                images = quality.picture(model, self.validation_set, self.simulator, sampling)
+                logs.validation(self.iteration, result, self.config.roles, images)
+            self._figures = {"iteration": self.iteration, **result}
+            now = quality.score(result, self.config.roles)
+            if self.best["score"] is None or now > self.best["score"]:
+                self.best = {"score": now, "iteration": self.iteration, "stale": 0}
+                self._write(BEST, None)
+            else:
+                self.best = {**self.best, "stale": self.best["stale"] + 1}
+        self.best = self.processes.agree(self.best)
         return result
 
-    def save(self) -> None:
-        """Write the state of the run, whole or not at all."""
-        facts = {"iteration": self.iteration, "config": self.config.to_dict(), "version": __version__}
-        save_state(self.folder / STATE, self.model, self.averaged, self.optimiser, facts)
+    @property
+    def judged(self) -> MSL:
+        """The network that is validated and exported: the averaged one where there is one."""
+        return self.model if self.averaged is None else self.averaged
 
-    def _decode(self, latent: Latent, lam: Tensor | float) -> Tensor:
-        return soft_clip(self.model.decode(latent, lam), self.config.outside)
+    def save(self) -> None:
+        """Write the state of the run, whole or not at all; never one that is not finite."""
+        self._check_finite()
+        if self.processes.first:
+            self._write(LAST, self.optimiser)
+
+    def _write(self, name: str, optimiser: torch.optim.Optimizer | None) -> None:
+        if self._probe is None:
+            self._probe = quality.probe(self.validation_set, self.simulator, usual_sampling(self.config))
+        facts = {
+            "iteration": self.iteration,
+            "config": self.config.to_dict(),
+            "version": __version__,
+            "best": self.best,
+            "micro": self.micro,
+            "processes": self.processes.world,
+            "validation": self._figures,
+            "probe": quality.probe_figures(self.judged, self._probe, self.config.roles),
+        }
+        model = self.model if optimiser is not None or self.averaged is None else None
+        save_state(self.folder / name, model, self.averaged, optimiser, facts, self._probe)
+
+    def _open(self) -> Logs | None:
+        """The folder and its logs, for the process that writes; a first state, so that there always is one."""
+        if not self.processes.first:
+            return None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        sweep(self.folder)
+        with atomic_path(self.folder / "config.json") as temporary:
+            temporary.write_text(json.dumps(self.config.to_dict(), indent=2), encoding="utf-8")
+        if not (self.folder / LAST).exists():
+            self.save()
+        return Logs(self.folder, self.iteration)
+
+    def _check_in(self, job: Job) -> None:
+        """Report progress; with several processes all stop at the same step."""
+        if self.processes.world == 1:
+            job.step("train", self.iteration, self.config.iterations)
+        elif self.iteration % self.config.log_every == 0:
+            stop: Cancelled | None = None
+            try:
+                job.step("train", self.iteration, self.config.iterations)
+            except Cancelled as error:
+                stop = error
+            if self.processes.agree(stop is not None):
+                raise stop or Cancelled("Cancelled by the first process.")
+
+    def _check_finite(self) -> None:
+        where, *values = self._bad.tolist()
+        if where < 0:
+            return
+        names = [name.replace("_", " ") for name, value in zip(TERMS, values, strict=True) if not math.isfinite(value)]
+        raise JobError(
+            f"The loss is not finite at iteration {int(where)} ({', '.join(names)}): lower the learning rate or set "
+            f"clip; the last good state is kept in {self.folder}."
+        )
+
+    def _shrink(self, job: Job) -> None:
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self.micro == 1:
+            raise JobError(
+                f"The memory of {self.device} does not hold one slice of this network at iteration {self.iteration}: "
+                "set crop, precision = 'bf16' or a smaller preset; the last good state is kept."
+            )
+        self.micro = (min(self.micro, self.config.batch) + 1) // 2
+        job.warning(
+            f"Out of memory: {self.micro} of {self.config.batch} slices are taken at a time from iteration "
+            f"{self.iteration} on; the step stays the same."
+        )
 
     @torch.no_grad()
-    def _average(self) -> None:
-        assert self.averaged is not None
+    def _average(self, averaged: MSL) -> None:
         # A short memory at first, or the random start would linger in a short run.
         decay = min(self.config.ema, (1 + self.iteration) / (10 + self.iteration))
-        pairs = zip(self.averaged.state_dict().values(), self.model.state_dict().values(), strict=True)
-        for old, new in pairs:
-            if old.is_floating_point():
-                old.lerp_(new, 1 - decay)
+        old: list[Tensor] = list(averaged.parameters())
+        new: list[Tensor] = list(self.model.parameters())
+        torch._foreach_lerp_(old, new, 1 - decay)
+        for kept, current in zip(averaged.buffers(), self.model.buffers(), strict=True):
+            if kept.is_floating_point():
+                kept.lerp_(current, 1 - decay)
             else:
-                old.copy_(new)
-
-    def _one_modality(self, n: int, cpu: torch.Generator) -> Tensor:
-        """(n, 2) bool with one modality each: per slice, or one coin for the whole batch as published."""
-        coins = 1 if self.config.aux == "leak" else n
-        first = (torch.rand((coins,), generator=cpu) < 0.5).expand(n)
-        return torch.stack([first, ~first], 1)
-
-    def _crop_origin(self, cpu: torch.Generator) -> tuple[int, int] | None:
-        """Corner of this step's crop, on the token grid; None for the whole slice."""
-        config = self.config
-        whole = self.iteration >= config.whole_from * config.iterations
-        if not config.crop or config.crop == config.size or whole:
-            return None
-        steps = (config.size - config.crop) // STRIDE + 1
-        row, column = torch.randint(0, steps, (2,), generator=cpu).tolist()
-        return row * STRIDE, column * STRIDE
-
-    def _log(self, terms: dict[str, float], seconds: float) -> None:
-        path = self.folder / LOG
-        new = not path.exists()
-        names = ["loss", "reconstruction", "fusion", "feature", "aux"]
-        with path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["iteration", "learning_rate", "seconds_per_iteration", *names])
-            values = [terms.get(name, "") for name in names]
-            writer.writerow([self.iteration, self.learning_rate(self.iteration), round(seconds, 4), *values])
+                kept.copy_(current)
 
 
-def usual_sampling(config: TrainConfig) -> Sampling:
-    """The first of each sampling choice, without noise: what quality figures refer to."""
-    return Sampling(config.views[0], config.accelerations[0], config.masks[0], 0, 0.0, 0.0)
-
-
-def _crop(x: Tensor, origin: tuple[int, int], size: int) -> Tensor:
-    return x[..., origin[0] : origin[0] + size, origin[1] : origin[1] + size]
-
-
-def _mix(seed: int, iteration: int) -> int:
-    """One 63-bit seed from two numbers, different for neighbouring pairs."""
-    return (seed * 0x9E3779B97F4A7C15 + iteration * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & (2**63 - 1)
+def _held(slices: SliceSet, device: torch.device) -> SliceSet:
+    """The training set in the device's memory where it takes at most half of what is free."""
+    if device.type != "cuda":
+        return slices
+    free, _ = torch.cuda.mem_get_info(device)
+    return slices.to(device) if slices.slices.nbytes < free / 2 else slices

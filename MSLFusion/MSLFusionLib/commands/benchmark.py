@@ -2,9 +2,11 @@
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from MSLFusionLib.commands.benchmark_consistency import add_consistency
 from MSLFusionLib.commands.options import METHODS, PRESETS, add_command, number, whole_number
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ def add_parser(subparsers: Any) -> None:
     summary = "measure speed, accuracy and memory on this machine"
     parser = subparsers.add_parser("benchmark", help=summary, description=summary)
     words = parser.add_subparsers(dest="benchmark_command", metavar="COMMAND", required=True)
+    parser.set_defaults(benchmarks=words)
     operators = add_command(words, "operators", _operators, "the CT operators beside ASTRA's, and their accuracy")
     operators.add_argument("--views", type=whole_number(1), default=64, metavar="N", help="projections")
     operators.add_argument("--size", type=whole_number(16, 2048), default=384, metavar="N", help="pixels, a side")
@@ -58,53 +61,67 @@ def add_parser(subparsers: Any) -> None:
     preview.add_argument("--requests", type=whole_number(1), default=30, metavar="N", help="for each kind of lambda")
     preview.add_argument("--model", metavar="NAME|FILE", help="see: mslfusion models list")
     preview.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]", help="where the network runs")
-    for command in (operators, reconstruct, registration, preview):
-        command.add_argument("--output", type=Path, metavar="FILE.json", help="also write the figures there")
+    consistency = add_consistency(words)
+    for command in (operators, reconstruct, registration, preview, consistency):
+        _add_output(command)
+
+
+def add_benchmark(subparsers: Any, name: str, run: Callable[..., Any], summary: str) -> Any:
+    """A further benchmark from a provider of commands: its parser, with --output; `run` ends with `finish`."""
+    command = add_command(subparsers.choices["benchmark"].get_default("benchmarks"), name, run, summary)
+    _add_output(command)
+    return command
+
+
+def _add_output(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--output", type=Path, metavar="FILE.json", help="also write the figures there")
 
 
 def _operators(args: argparse.Namespace, context: "Context") -> None:
     from MSLFusionLib.benchmarks import operators
 
-    _check(args)
-    _finish(operators.run(args.views, args.size, args.batch, args.repeats, context.job), args, context)
+    check(args)
+    finish(operators.run(args.views, args.size, args.batch, args.repeats, context.job), args, context)
 
 
 def _reconstruct(args: argparse.Namespace, context: "Context") -> None:
     from MSLFusionLib.benchmarks import reconstruct
     from MSLFusionLib.commands.inputs import model_path
 
-    _check(args)
+    check(args)
     model = model_path(args.model)
-    _finish(reconstruct.run(args.size, args.lambdas, model, args.device, context.job), args, context)
+    finish(reconstruct.run(args.size, args.lambdas, model, args.device, context.job), args, context)
 
 
 def _registration(args: argparse.Namespace, context: "Context") -> None:
     from MSLFusionLib.benchmarks import registration
 
-    _check(args)
+    check(args)
     figures = registration.run(
         args.seeds, args.shift_mm, args.turn_degrees, args.preset, args.method, args.coarser, context.job
     )
-    _finish(figures, args, context)
+    finish(figures, args, context)
 
 
 def _preview(args: argparse.Namespace, context: "Context") -> None:
     from MSLFusionLib.benchmarks import preview
     from MSLFusionLib.commands.inputs import model_path
 
-    _check(args)
+    check(args)
     model = model_path(args.model)
-    _finish(preview.run(model, args.slices, args.requests, args.device, context.job), args, context)
+    finish(preview.run(model, args.slices, args.requests, args.device, context.job), args, context)
 
 
-def _check(args: argparse.Namespace) -> None:
+def check(args: argparse.Namespace) -> None:
+    """Raises InputError when --output cannot be written, before the work begins."""
     from MSLFusionLib.commands.outputs import check_output_file
 
     if args.output is not None:
         check_output_file(args.output)
 
 
-def _finish(figures: dict[str, Any], args: argparse.Namespace, context: "Context") -> None:
+def finish(figures: dict[str, Any], args: argparse.Namespace, context: "Context") -> None:
+    """Write the figures to --output and show them."""
     from MSLFusionLib.io.atomic import atomic_path
     from MSLFusionLib.io.runs import plain
 

@@ -318,8 +318,10 @@ class Decoder(nn.Module):
 
     def first(self, latent: Latent) -> Tensor | None:
         """What every lambda has in common: the first convolution, for `forward`; None without blocks."""
-        first: Tensor | None = self.blocks[0].conv1(latent.multi) if len(self.blocks) else None
-        return first
+        for block in self.blocks:
+            assert isinstance(block, DecoderBlock)
+            return block.conv1(latent.multi)
+        return None
 
     def forward(self, latent: Latent, lam: Tensor, first: Tensor | None = None) -> Tensor:
         """lam (N, K, 1, 1), or (N, K, H, W) for a map -> (N, 1, H, W); first: see `first`."""
