@@ -28,7 +28,7 @@ _EFFECTS = (
     "Islands",
     "Logical operators",
 )
-_COLUMNS = 6
+_COLUMNS = 7
 _UNDO_STATES = 10
 _MOST_ROWS = 6
 _NEXT_LAMBDA = 0.5

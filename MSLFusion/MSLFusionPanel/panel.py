@@ -12,6 +12,7 @@ from slicer.util import VTKObservationMixin
 
 from MSLFusionPanel.coregister import CoregisterSection
 from MSLFusionPanel.data import DataSection
+from MSLFusionPanel.heights import FreshHeight
 from MSLFusionPanel.lambdas import LambdaSection
 from MSLFusionPanel.log import LogSection
 from MSLFusionPanel.logic import MSLFusionLogic
@@ -49,6 +50,8 @@ class Panel(VTKObservationMixin):
         self._gui_tag: Any = None
         self._due = False
         self._ended = False
+        self._fresh_height = FreshHeight()
+        self._measured: Any = None
         self.log = LogSection(self)
         self.data = DataSection(self)
         self.coregister = CoregisterSection(self)
@@ -72,6 +75,9 @@ class Panel(VTKObservationMixin):
     def setup(self) -> None:
         """Connect everything."""
         self._align_labels()
+        self._measured = self.root.parentWidget()
+        if self._measured is not None:
+            self._measured.installEventFilter(self._fresh_height)
         for section in self.sections:
             section.setup()
         scene = slicer.mrmlScene
@@ -115,6 +121,8 @@ class Panel(VTKObservationMixin):
         for section in self.sections:
             section.cleanup()
         self._set_parameters(None)
+        if self._measured is not None:
+            self._measured.removeEventFilter(self._fresh_height)
         self.removeObservers()
         self.logic.worker.on_change.clear()
         self.logic.worker.on_message.clear()

@@ -15,7 +15,8 @@ ROOT = Path(__file__).resolve().parents[2]
 class Opened:
     """One open panel: `ui`, `panel`, `logic`, `worker`, and `parameters` of the present scene."""
 
-    def __init__(self, worker: Any = None) -> None:
+    def __init__(self, worker: Any = None, into: Any = None) -> None:
+        """`into`: a widget with a layout that gets the panel, instead of a scroll area of its own."""
         import qt
         import slicer
 
@@ -24,6 +25,8 @@ class Opened:
 
         self._closed = False
         self.root = slicer.util.loadUI(str(ROOT / "MSLFusion" / "Resources" / "UI" / "MSLFusion.ui"))
+        if into is not None:
+            into.layout().addWidget(self.root)
         self.root.setMRMLScene(slicer.mrmlScene)
         self.ui = slicer.util.childWidgetVariables(self.root)
         self.logic = MSLFusionLogic()
@@ -32,7 +35,8 @@ class Opened:
         self.panel.setup()
         self.panel.enter()
         self.area = qt.QScrollArea()
-        self.area.setWidget(self.root)
+        if into is None:
+            self.area.setWidget(self.root)
         self.area.setWidgetResizable(True)
         self.area.resize(420, 768)
         self.area.show()

@@ -208,7 +208,7 @@ def test_the_editor_is_flat(bench, ct):
     assert not shown.findChild("QFrame", "SegmentsTableResizableFrame").visible
     assert shown.findChild("QGroupBox", "MaskingGroupBox").collapsed
     tools, undo = (shown.findChild("QFrame", name) for name in ("EffectsGroupBox", "UndoRedoGroupBox"))
-    assert len({button.y for button in tools.findChildren("QToolButton") if button.visible}) == 3
+    assert len({button.y for button in tools.findChildren("QToolButton") if button.visible}) == 2
     assert undo.mapTo(shown, qt.QPoint(0, 0)).x() > tools.mapTo(shown, qt.QPoint(0, 0)).x()
     options = shown.findChild("QGroupBox", "OptionsGroupBox")
     options.show()

@@ -3,6 +3,7 @@
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from enum import Enum
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -201,12 +202,16 @@ def test_the_keyboard_reaches_everything_from_top_to_bottom(opened: Opened) -> N
     ]
     assert set(wanted) <= set(order), set(wanted) - set(order)
 
-    def place(name: str) -> tuple[int, int]:
-        point = getattr(opened.ui, name)._q.mapTo(root, QtCore.QPoint(0, 0))
-        return point.y() // 12, point.x()
+    def box(name: str) -> QtCore.QRect:
+        widget = getattr(opened.ui, name)._q
+        return QtCore.QRect(widget.mapTo(root, QtCore.QPoint(0, 0)), widget.size())
+
+    def back(one: QtCore.QRect, other: QtCore.QRect) -> bool:
+        """Whether the other one lies above, or before it in its row."""
+        in_a_row = one.top() <= other.center().y() <= one.bottom() or other.top() <= one.center().y() <= other.bottom()
+        return other.left() < one.left() if in_a_row else other.top() < one.top()
 
     order.remove("segmentEditorFrame")  # filled when painting begins: Slicer's editor comes last
     inner = [name for name in order if not isinstance(getattr(opened.ui, name)._q, QtWidgets.QGroupBox)]
-    places = [place(name) for name in inner]
-    steps = [(inner[i], inner[i + 1]) for i in range(len(inner) - 1) if places[i] > places[i + 1]]
+    steps = [pair for pair in pairwise(inner) if back(*map(box, pair))]
     assert steps == []

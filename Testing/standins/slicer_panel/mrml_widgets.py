@@ -307,7 +307,9 @@ class SegmentEditor(MRMLWidget):
         QtWidgets.QGridLayout(self.effects_box)
         buttons = QtWidgets.QHBoxLayout(undo)
         for text in ("Undo", "Redo"):
-            buttons.addWidget(QtWidgets.QToolButton(text=text))
+            button = QtWidgets.QToolButton(toolTip=text)
+            button.setMinimumSize(32, 31)
+            buttons.addWidget(button)
         options, masking = QtWidgets.QGroupBox(), build("ctkCollapsibleGroupBox")()
         options.hide()
         for layout, widget, name in (
@@ -432,7 +434,8 @@ class SegmentEditor(MRMLWidget):
         for i in reversed(range(grid.count())):
             grid.takeAt(i).widget().deleteLater()
         for i, name in enumerate(["NULL", *self.shown()]):
-            button = QtWidgets.QToolButton(text=name[:2], toolTip=name)
+            button = QtWidgets.QToolButton(toolTip=name)
+            button.setMinimumSize(32, 31)  # as with their pictures
             button.setSizePolicy(QtWidgets.QSizePolicy.MinimumExpanding, QtWidgets.QSizePolicy.Fixed)
             grid.addWidget(button, *divmod(i, self.property("effectColumnCount")))
 
