@@ -89,6 +89,21 @@ def test_one_modality_alone(files, tmp_path, which, ending):
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"hybrid_lambda-0.00.{ending}", "run.json"]
 
 
+def test_data_consistency_is_on_unless_switched_off(files, tmp_path):
+    volumes = {}
+    for name, words in (("on", ["--report"]), ("off", ["--report", "--no-consistency"])):
+        out = tmp_path / name
+        assert cli.main(files.reconstruct(out, "--lambda", "0", "1", *words)) == 0
+        record = json.loads((out / "run.json").read_text())
+        assert record["parameters"]["consistency"] is (name == "on")
+        assert record["details"]["reconstruction"]["consistency"] is (name == "on")
+        said = "were not corrected" if name == "off" else "were corrected towards what was measured"
+        assert said in (out / "report.html").read_text(encoding="utf-8")
+        volumes[name] = {row["image"]: row for row in record["metrics"]["images"]}
+    for image, side in (("lambda 0", "ct"), ("lambda 1", "mr")):
+        assert volumes["on"][image][f"mae_{side}"] < volumes["off"][image][f"mae_{side}"]
+
+
 def test_a_lambda_map_is_followed_from_place_to_place(files, tmp_path):
     shape = array(files.ct).shape
     ramp = np.zeros(shape, np.float32)

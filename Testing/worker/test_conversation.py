@@ -163,6 +163,19 @@ def test_slices_and_volumes_are_the_reconstructors(worker, session, reconstructo
         assert assembler.volumes["hybrid"] == pytest.approx(expected, abs=ROUNDING)
 
 
+def test_without_consistency_slices_are_the_networks_own(model_file, reconstructor):
+    ct, mr = head()
+    plain = {"plan": SamplingPlan.from_dict(PLAN), "consistency": False}
+    (_, expected), *_ = reconstructor.reconstruct([0.0], ct=image(ct), mr=image(mr), **plain).hybrids
+    with SubprocessTransport(COMMAND, ENVIRONMENT) as transport:
+        transport.wait(transport.client.open_model(str(model_file)), TIMEOUT)
+        header = transport.wait(transport.client.reconstruct(ct, mr, PLAN, consistency=False), TIMEOUT).header
+        assert header["consistency"] is False
+        plane = transport.wait(transport.client.decode_slice(3, 0.0), TIMEOUT).arrays["plane"]
+    whole = sitk.GetArrayFromImage(expected)
+    assert plane == pytest.approx(whole.take(3, header["slice_axis"]), abs=ROUNDING)
+
+
 def test_sensor_images_and_metrics(worker, session, reconstructor):
     ct, mr = head()
     others = reconstructor.reconstruct(
@@ -286,6 +299,7 @@ def test_impossible_places_are_refused(worker, matrix, fixed, sentence):
         ("reconstruct", {"plan": 7}, "must be a table"),
         ("reconstruct", {"sensors": "/nowhere.h5"}, "does not exist"),
         ("reconstruct", {"latent_mb": "much"}, "needs a number"),
+        ("reconstruct", {"consistency": "no"}, "must be true or false"),
         ("decode_slice", {"index": 99, "lambda": 0.5}, "no slice 99"),
         ("decode_slice", {"index": 1, "lambda": 2}, "between 0"),
         ("decode_slice", {"index": True, "lambda": 1}, "whole number"),

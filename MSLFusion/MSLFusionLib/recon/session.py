@@ -62,7 +62,8 @@ class Session:
         # The first slice tells how much memory one takes.
         self._batches(numbers[:1], work, "reconstruct", 1, replace(job, report=None))
         fitting = numbers[: self.latents.capacity()]
-        self._batches(fitting, work, "reconstruct", self._at_a_time, job)
+        # Several at a time: the steps of data consistency read the CT operator's matrices once for all of them.
+        self._batches(fitting, work, "reconstruct", None, job)
 
     def plane(self, number: int, lam: float | np.ndarray, job: Job = NO_JOB) -> np.ndarray:
         """The hybrid's plane at one slice number; lam: a number or a map in the plane.
