@@ -1,0 +1,68 @@
+"""Several processes: Lightning Fabric carries them, and they are one run with a larger batch."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from training_bench import TINY, config, trainer
+
+from MSLFusionLib.errors import InputError
+from MSLFusionTrainingLib.data import load_heads
+from MSLFusionTrainingLib.distribution import start
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def curve(folder: Path) -> list[float]:
+    with (folder / "log.csv").open(newline="") as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def test_two_processes_give_the_curve_of_the_doubled_batch(tmp_path: Path) -> None:
+    pytest.importorskip("lightning.fabric")
+    settings = config(batch=4, log_every=1, validation_slices=1, heads=1, slices=4, validation_heads=0)
+    slices = load_heads(settings, [settings.head_seed], tmp_path / "heads")
+    trainer(settings, slices, tmp_path / "one").run()
+    file = tmp_path / "half.toml"
+    values = {name: value for name, value in settings.to_dict().items() if name not in ("model", "batch")}
+    lines = [f"{name} = {json.dumps(value)}" for name, value in values.items()]
+    tiny = [f"{name} = {value}" for name, value in TINY.items()]
+    file.write_text("\n".join([*lines, "batch = 2", "[model]", *tiny]))
+    paths = os.pathsep.join(str(ROOT / name) for name in ("MSLFusion", "MSLFusionTraining"))
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    words = ["train", str(file), "--output", str(tmp_path / "two"), "--cache", str(tmp_path / "heads")]
+    done = subprocess.run(
+        [sys.executable, "-m", "MSLFusionLib.cli", *words, "--device", "cpu", "--devices", "2"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    one, two = curve(tmp_path / "one"), curve(tmp_path / "two")
+    assert len(one) == len(two) == settings.iterations
+    assert two == pytest.approx(one, rel=1e-3)
+
+
+def test_impossible_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="at least 1"):
+        start(torch.device("cpu"), 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(InputError, match="2 devices were asked for, but this machine has 0 GPUs"):
+        start(torch.device("cuda"), 2)
+    monkeypatch.setitem(sys.modules, "lightning.fabric", None)
+    with pytest.raises(InputError, match=r"pip install 'mslfusion\[train\]'"):
+        start(torch.device("cpu"), 2)
+
+
+def test_one_process_needs_no_lightning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lightning.fabric", None)
+    alone = start(torch.device("cpu"))
+    assert (alone.rank, alone.world, alone.first) == (0, 1, True)
+    assert alone.agree("yes") == "yes"
+    assert torch.equal(alone.mean(torch.ones(2)), torch.ones(2))
