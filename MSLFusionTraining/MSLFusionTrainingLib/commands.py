@@ -1,4 +1,4 @@
-"""The training words of the command line: train, export, validate. No torch until one of them runs."""
+"""The training words of the command line: prepare, train, export, validate. No torch until one of them runs."""
 
 import json
 from pathlib import Path
@@ -12,6 +12,9 @@ TRAIN_SUMMARY = "Train a network. Settings come from a preset, then from a TOML 
 
 def add_commands(subparsers: Any) -> None:
     """Add our parsers; see MSLFusionLib.cli for how providers are found."""
+    from MSLFusionTrainingLib.prepare.command import add_parser as add_prepare
+
+    add_prepare(subparsers)
     train = subparsers.add_parser(
         "train", help="train a network on a prepared set or on generated heads", description=TRAIN_SUMMARY
     )
@@ -104,6 +107,10 @@ def run_train(args: Any, context: Any) -> None:
     from MSLFusionTrainingLib.distribution import start
     from MSLFusionTrainingLib.trainer import Trainer
 
+    if config.data:
+        from MSLFusionTrainingLib.prepared import with_data
+
+        config = with_data(config)
     processes = start(choose_device(args.device), args.devices, args.nodes)
     train, validation = _slices(config, args, context.job, processes)
     trainer = Trainer(config, train, validation, args.output, processes)
@@ -117,6 +124,12 @@ def run_train(args: Any, context: Any) -> None:
 
 def _slices(config: Any, args: Any, job: Any, processes: Any) -> tuple[Any, Any]:
     """Training and validation slices; the first process makes what is missing, the others wait for it."""
+    if config.data:
+        from MSLFusionTrainingLib.prepared import load_prepared, note_data
+
+        if processes.first:
+            note_data(args.output, config.data)
+        return load_prepared(config.data, job)
     from MSLFusionTrainingLib.data import head_seeds, load_heads
 
     cache = args.cache or args.output / "heads"

@@ -9,7 +9,7 @@ import json
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -30,11 +30,32 @@ LEAST_BODY = 0.03
 """Share of a slice that must show the head; emptier slices are left out."""
 
 
+class Slices(Protocol):
+    """Slices to train on or to measure by, wherever they lie: SliceSet, or prepared.StoredSlices."""
+
+    @property
+    def nbytes(self) -> int:
+        """Their size in memory."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Tensor, device: torch.device) -> Tensor:
+        """Some slices with all modalities, (len(indices), n, H, W) float32 in [0, 1]."""
+
+    def to(self, device: torch.device) -> "Slices":
+        """The same slices, held in the memory of a device where that is possible."""
+
+
 @dataclass(frozen=True)
 class SliceSet:
     """Slices in memory: (N, n, H, W) uint16, modalities in the configuration's order."""
 
     slices: Tensor
+
+    @property
+    def nbytes(self) -> int:
+        """Their size in memory."""
+        return self.slices.nbytes
 
     def __len__(self) -> int:
         return self.slices.shape[0]

@@ -109,7 +109,7 @@ def make_card(
         "training": {
             "data": f"the training set {Path(config.data).name}" if config.data else heads,
             "iterations": iteration,
-            "settings": config.to_dict(),
+            "settings": config.to_dict() | {"data": Path(config.data).name},
             "command": made_by,
         },
         "metrics": {"data": measured_on, **quality},

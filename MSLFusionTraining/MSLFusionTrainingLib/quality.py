@@ -10,7 +10,7 @@ from torch import Tensor
 from MSLFusionLib.metrics import mae, mutual_information, psnr, ssim
 from MSLFusionLib.nets.msl import MSL
 from MSLFusionLib.progress import NO_JOB, Job
-from MSLFusionTrainingLib.data import SliceSet
+from MSLFusionTrainingLib.data import Slices
 from MSLFusionTrainingLib.draws import Sampling
 from MSLFusionTrainingLib.sensors import SensorSimulator
 
@@ -23,7 +23,7 @@ PROBES = 3
 @torch.inference_mode()
 def evaluate(
     model: MSL,
-    slices: SliceSet,
+    slices: Slices,
     simulator: SensorSimulator,
     sampling: Sampling,
     *,
@@ -85,7 +85,7 @@ def score(result: dict[str, Any], roles: Sequence[str]) -> float:
 
 
 @torch.inference_mode()
-def picture(model: MSL, slices: SliceSet, simulator: SensorSimulator, sampling: Sampling) -> list[list[np.ndarray]]:
+def picture(model: MSL, slices: Slices, simulator: SensorSimulator, sampling: Sampling) -> list[list[np.ndarray]]:
     """The middle slice: for each modality its sensor image, the network's and the truth, each (H, W)."""
     device = next(model.parameters()).device
     truths = slices.batch(torch.tensor([len(slices) // 2]), device)
@@ -96,7 +96,7 @@ def picture(model: MSL, slices: SliceSet, simulator: SensorSimulator, sampling: 
 
 
 @torch.inference_mode()
-def probe(slices: SliceSet, simulator: SensorSimulator, sampling: Sampling) -> dict[str, Tensor]:
+def probe(slices: Slices, simulator: SensorSimulator, sampling: Sampling) -> dict[str, Tensor]:
     """Three slices with their sensor images, (3, n, H, W) each, by which a checkpoint can prove itself later."""
     truths = slices.batch(_spread(len(slices), PROBES), simulator.device)
     sensors = simulator.images(truths, [sampling] * len(truths), _generators(len(truths), simulator.device))

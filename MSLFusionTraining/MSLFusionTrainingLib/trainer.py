@@ -20,7 +20,7 @@ from MSLFusionLib.recon.devices import is_out_of_memory
 from MSLFusionTrainingLib import quality
 from MSLFusionTrainingLib.augment import randomise
 from MSLFusionTrainingLib.config import TrainConfig
-from MSLFusionTrainingLib.data import SliceSet
+from MSLFusionTrainingLib.data import Slices
 from MSLFusionTrainingLib.distribution import Processes
 from MSLFusionTrainingLib.draws import SliceDraw, StepDraw, draw_slice, draw_step, mix, usual_sampling
 from MSLFusionTrainingLib.logs import TERMS, Logs
@@ -49,8 +49,8 @@ class Trainer:
     def __init__(
         self,
         config: TrainConfig,
-        train: SliceSet,
-        validation: SliceSet,
+        train: Slices,
+        validation: Slices,
         folder: Path,
         processes: Processes | None = None,
     ) -> None:
@@ -356,9 +356,9 @@ class Trainer:
                 kept.copy_(current)
 
 
-def _held(slices: SliceSet, device: torch.device) -> SliceSet:
+def _held(slices: Slices, device: torch.device) -> Slices:
     """The training set in the device's memory where it takes at most half of what is free."""
     if device.type != "cuda":
         return slices
     free, _ = torch.cuda.mem_get_info(device)
-    return slices.to(device) if slices.slices.nbytes < free / 2 else slices
+    return slices.to(device) if slices.nbytes < free / 2 else slices

@@ -144,7 +144,6 @@ def metric_plots(rows: Iterable[Mapping[str, Any]], theme: str) -> bytes:
     figure.patch.set_alpha(0.0)
     for number, (key, name, reading) in enumerate(METRICS):
         axes = figure.add_subplot(1, 4, number + 1)
-        axes.set_facecolor("none")
         for target, colour in (("ct", CT_COLOUR[theme]), ("mr", MR_COLOUR[theme])):
             found = [(row["lambda"], row[f"{key}_{target}"]) for row in rows if row.get(f"{key}_{target}") is not None]
             line = sorted(point for point in found if point[0] is not None)
@@ -155,14 +154,41 @@ def metric_plots(rows: Iterable[Mapping[str, Any]], theme: str) -> bytes:
                     axes.axhline(level, color=colour, lw=1.2, ls=(0, (4, 3)), alpha=0.8)
         axes.set_title(name, color=_INK[theme], fontsize=11)
         axes.set_xlabel(f"lambda\n{reading}", color=_INK[theme], fontsize=8.5)
-        axes.tick_params(colors=_INK[theme], labelsize=8)
-        axes.grid(color=_RULE[theme], lw=0.6, alpha=0.6)
-        axes.set_axisbelow(True)
-        for side, spine in axes.spines.items():
-            spine.set_visible(side in ("left", "bottom"))
-            spine.set_color(_RULE[theme])
+        _plain(axes, theme)
     figure.subplots_adjust(left=0.045, right=0.99, top=0.9, bottom=0.24, wspace=0.26)
     return _png(figure)
+
+
+def histogram_plots(names: Sequence[str], shares: Sequence[np.ndarray], centres: np.ndarray, theme: str) -> bytes:
+    """PNG of histograms side by side, one plot per name. shares: a line each, (len(names), bins), over `centres`."""
+    figure = Figure(figsize=(_WIDTH_IN, 3.1), dpi=_DPI)
+    FigureCanvasAgg(figure)
+    figure.patch.set_alpha(0.0)
+    colours = (CT_COLOUR[theme], MR_COLOUR[theme])
+    for number, name in enumerate(names):
+        axes = figure.add_subplot(1, max(len(names), 2), number + 1)
+        for line in shares:
+            faint = max(0.15, 0.9 / max(len(shares), 1) ** 0.5)
+            axes.plot(centres, line[number], color=colours[min(number, 1)], lw=1.3, alpha=faint)
+        axes.set_yscale("log")
+        axes.set_title(name, color=_INK[theme], fontsize=11)
+        axes.set_xlabel("value, as the network sees it", color=_INK[theme], fontsize=8.5)
+        _plain(axes, theme)
+    axes = figure.axes[0]
+    axes.set_ylabel("share of pixels", color=_INK[theme], fontsize=8.5)
+    figure.subplots_adjust(left=0.06, right=0.99, top=0.9, bottom=0.17, wspace=0.2)
+    return _png(figure)
+
+
+def _plain(axes: Any, theme: str) -> None:
+    """Axes in the theme's colours, with a light grid and no box."""
+    axes.set_facecolor("none")
+    axes.tick_params(colors=_INK[theme], labelsize=8, which="both")
+    axes.grid(color=_RULE[theme], lw=0.6, alpha=0.6)
+    axes.set_axisbelow(True)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_RULE[theme])
 
 
 def _png(figure: Figure) -> bytes:
