@@ -27,7 +27,7 @@ def test_images_are_compared_slice_by_slice():
         assert corrected["gain_db"] >= corrected["worst_db"] > 1.0
         assert corrected["gain_db"] == pytest.approx(corrected["psnr"] - rows[sensor]["psnr"], abs=1e-6)
     assert figures["sinogram_residual"]["worst"] < 0.5
-    assert set(figures["seconds_per_slice"]) == {"network", "consistent"}
+    assert figures["seconds_per_slice"] > 0
 
 
 def test_no_slices_are_refused_and_it_can_be_cancelled():
