@@ -2,6 +2,7 @@
 # make demo    the whole job on a generated head; look at demo/report.html
 # make test    style, types and tests; all of them, even where an earlier one fails
 # make lint    put code in the house's format, bring the CMake lists up to date, check types
+# make fuzz    thousands of damaged raw files: each must end in one clear error (FUZZ_COUNT=2400 FUZZ_SEED=1)
 # make bench   how fast the operators and the reconstruction are here
 #
 # On Linux the default torch brings CUDA along; for a smaller one without:
@@ -14,7 +15,10 @@ STAMP := .venv/.installed
 PYTHON_FILES := MSLFusion MSLFusionTraining Testing setup.py
 TYPED := MSLFusion/MSLFusionLib MSLFusionTraining/MSLFusionTrainingLib
 
-.PHONY: setup demo test lint bench
+FUZZ_COUNT ?= 2400
+FUZZ_SEED ?= 1
+
+.PHONY: setup demo test lint fuzz bench
 
 setup: $(STAMP)
 
@@ -41,6 +45,9 @@ lint: $(STAMP)
 	$(BIN)/ruff check --fix $(PYTHON_FILES)
 	$(BIN)/ruff format $(PYTHON_FILES)
 	$(BIN)/mypy $(TYPED)
+
+fuzz: $(STAMP)
+	PYTHONPATH=MSLFusion:Testing $(BIN)/python Testing/raw_fuzz.py --count $(FUZZ_COUNT) --seed $(FUZZ_SEED)
 
 bench: $(STAMP)
 	$(BIN)/mslfusion benchmark operators

@@ -8,6 +8,7 @@ import numpy as np
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.io.arrays import ArrayFile
+from MSLFusionLib.io.hdf5 import FAILURES, check_attribute_references, first_line, open_hdf5
 from MSLFusionLib.io.kspaces import open_kspace
 from MSLFusionLib.io.sensors import FORMAT, SensorReader
 from MSLFusionLib.io.sidecar import read_sidecar, sidecar_path
@@ -70,11 +71,14 @@ def _is_sensors(path: Path) -> bool:
 
     if not path.is_file() or not h5py.is_hdf5(path):
         return False
-    try:
-        with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
+        try:
+            if "format" not in file.attrs:
+                return False
+            check_attribute_references(path)
             return file.attrs.get("format") in (FORMAT, FORMAT.encode())
-    except (OSError, RuntimeError, ValueError, KeyError):
-        return False
+        except FAILURES as error:
+            raise InputError(f"{path} is damaged: its attributes cannot be read ({first_line(error)}).") from None
 
 
 def _sensors(path: Path, job: Job) -> dict[str, Any]:

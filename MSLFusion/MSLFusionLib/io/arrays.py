@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 from types import TracebackType
 from typing import Any, Literal
 
@@ -18,14 +19,13 @@ import h5py
 import numpy as np
 
 from MSLFusionLib.errors import InputError
+from MSLFusionLib.io.hdf5 import FAILURES, PACKED_RATIO, check_stored, first_line, open_hdf5
 from MSLFusionLib.io.mat5 import is_mat5, read_mat5
 
 MAX_BYTES = 8 * 2**30
 """Of one array; only HDF5 and NPY, which are read in parts, come near."""
 MAX_AXES = 8
 MAX_ARRAYS = 4096
-_PACKED_RATIO = 1100
-"""Deflate packs at most 1032 : 1."""
 _IMAGES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".tif", ".tiff", ".mha", ".mhd")
 _HEADER_BYTES = 65536
 
@@ -59,6 +59,7 @@ class ArrayFile:
         self.texts: dict[str, str] = {}
         self.placement: tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]] | None = None
         self.hdf5: h5py.File | None = None
+        self._seen = 0
         if not self.path.is_file():
             raise InputError(f"The file {self.path} does not exist.")
         with open(self.path, "rb") as file:
@@ -84,12 +85,14 @@ class ArrayFile:
         if self.hdf5 is not None:
             self.hdf5.close()
 
-    def get(self, name: str) -> StoredArray:
-        """The array of that name; InputError, naming what there is, when it is missing."""
+    def get(self, name: str, field: str = "") -> StoredArray:
+        """The array of that name; InputError, naming what there is and the `field` that asks for it, when missing."""
         try:
             return self.arrays[name.strip("/")]
         except KeyError:
-            raise InputError(f"{self.path} holds no array '{name}'; it holds {listed(sorted(self.arrays))}.") from None
+            asked = f' ("{field}")' if field else ""
+            there = listed(sorted(self.arrays))
+            raise InputError(f"{self.path} holds no array '{name}'{asked}; it holds {there}.") from None
 
     def _read(self, start: bytes) -> None:
         name = self.path.name.lower()
@@ -133,7 +136,7 @@ class ArrayFile:
                     if member.filename.endswith(".npy"):
                         self._add_npz(archive, member)
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
-            raise InputError(f"{self.path} is damaged: it is no whole NPZ file ({error}).") from None
+            raise InputError(f"{self.path} is damaged: it is no whole NPZ file ({first_line(error)}).") from None
 
     def _add_npz(self, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
         name = member.filename.removesuffix(".npy")
@@ -144,7 +147,7 @@ class ArrayFile:
                 return  # pickled: never read
             header = file.tell()
         stored = self._checked(name, shape, dtype)
-        too_packed = member.file_size > _PACKED_RATIO * max(1, member.compress_size)
+        too_packed = member.file_size > PACKED_RATIO * max(1, member.compress_size)
         if member.file_size - header != stored.nbytes or too_packed or member.compress_size > self.path.stat().st_size:
             raise InputError(f"{self.path} is damaged: the array '{name}' is not as large as its header says.")
         kept: list[np.ndarray] = []
@@ -157,17 +160,18 @@ class ArrayFile:
         self.arrays[name] = StoredArray(name, shape, dtype, part)
 
     def _read_hdf5(self) -> None:
+        self.hdf5 = open_hdf5(self.path)
         try:
-            self.hdf5 = h5py.File(self.path, "r")
             self._walk(self.hdf5, "", 0)
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, UnicodeDecodeError) as error:
-            raise InputError(f"{self.path} is damaged: it is no whole HDF5 file ({_first(error)}).") from None
+        except FAILURES as error:
+            raise InputError(f"{self.path} is damaged: it is no whole HDF5 file ({first_line(error)}).") from None
 
     def _walk(self, group: Any, prefix: str, depth: int) -> None:
         if depth > 8:
             return
         for key in group:
-            if len(self.arrays) > MAX_ARRAYS:
+            self._seen += 1
+            if self._seen > MAX_ARRAYS:
                 raise InputError(f"{self.path} holds too many arrays.")
             if not isinstance(group.get(key, getlink=True), h5py.HardLink) or key == "#refs#":
                 continue  # links to other places and files are not followed
@@ -188,12 +192,7 @@ class ArrayFile:
             self.texts[name] = "".join(map(chr, dataset[()].ravel().tolist()))
             return
         stored = self._checked(name, tuple(int(n) for n in dataset.shape), dtype)
-        chunk = math.prod(dataset.chunks or ()) * dtype.itemsize
-        held = dataset.id.get_storage_size() * (_PACKED_RATIO if dataset.chunks else 1)
-        if stored.nbytes > held or chunk > max(MAX_BYTES // 4, 1) or chunk > max(stored.nbytes, 1) * 64 + 2**26:
-            raise InputError(
-                f"{self.path} is damaged: the array '{name}' claims {stored.nbytes:,} bytes, more than the file holds."
-            )
+        check_stored(dataset, self.path, dtype.itemsize)
         # MATLAB keeps its arrays with the axes the other way round.
         turned = _attribute(dataset, "MATLAB_class") is not None
 
@@ -203,8 +202,8 @@ class ArrayFile:
                     whole = dataset[()].astype(dtype, copy=False) if dataset.dtype == dtype else _complex(dataset[()])
                     return whole.transpose()[index]
                 values = dataset[index]
-            except (OSError, RuntimeError, ValueError, TypeError, MemoryError) as error:
-                raise InputError(f"{self.path} is damaged: '{name}' cannot be read ({_first(error)}).") from None
+            except FAILURES as error:
+                raise InputError(f"{self.path} is damaged: '{name}' cannot be read ({first_line(error)}).") from None
             return values if values.dtype == dtype else _complex(values)
 
         shape = stored.shape[::-1] if turned else stored.shape
@@ -213,7 +212,7 @@ class ArrayFile:
     def _read_image(self) -> None:
         import SimpleITK as sitk
 
-        from MSLFusionLib.io.headers import checked_header, read_pixels
+        from MSLFusionLib.io.headers import checked_header, is_nifti, nifti_finite, read_pixels
 
         display = sitk.ProcessObject.GetGlobalWarningDisplay()
         sitk.ProcessObject.SetGlobalWarningDisplay(False)
@@ -222,6 +221,9 @@ class ArrayFile:
             if reader.GetNumberOfComponents() > 1:
                 raise InputError(f"{self.path} has {reader.GetNumberOfComponents()} values per pixel: give one.")
             image = read_pixels(self.path, "raw data")
+            if is_nifti(self.path) and not nifti_finite(self.path):
+                # ITK's reader makes zeros of them
+                raise InputError(f"{self.path} holds values that are not numbers.")
         finally:
             sitk.ProcessObject.SetGlobalWarningDisplay(display)
         self.placement = (image.GetSpacing(), image.GetOrigin(), image.GetDirection())
@@ -261,8 +263,10 @@ def _npy_header(file: Any, path: Path) -> tuple[tuple[int, ...], Literal["C", "F
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file, max_header_size=_HEADER_BYTES)
-    except (ValueError, TypeError, SyntaxError, EOFError, OSError, RecursionError, MemoryError, KeyError) as error:
-        raise InputError(f"{path} is damaged: its NumPy header cannot be read ({_first(error)}).") from None
+    except (
+        ValueError, TypeError, SyntaxError, EOFError, OSError, RecursionError, MemoryError, KeyError, TokenError,
+    ) as error:  # fmt: skip
+        raise InputError(f"{path} is damaged: its NumPy header cannot be read ({first_line(error)}).") from None
     if dtype.hasobject:
         raise _ObjectsError(f"{path} holds Python objects, which are never read: save plain numbers.")
     if dtype.kind not in "biufc" or dtype.subdtype is not None:
@@ -281,7 +285,7 @@ def _npz_array(
             if len(data) != size or file.read(1):
                 raise EOFError("it ends too early")
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, NotImplementedError) as error:
-        raise InputError(f"{path} is damaged: the array '{member}' cannot be read ({_first(error)}).") from None
+        raise InputError(f"{path} is damaged: the array '{member}' cannot be read ({first_line(error)}).") from None
     return np.frombuffer(data, dtype).reshape(shape, order=order)
 
 
@@ -301,15 +305,14 @@ def _complex(values: np.ndarray) -> np.ndarray:
 
 
 def _attribute(dataset: Any, name: str) -> str | None:
-    value = dataset.attrs.get(name)
-    if isinstance(value, bytes):
-        return value.decode("latin-1")
-    return value if isinstance(value, str) else None
-
-
-def _first(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
+    """A text of fixed length, as MATLAB writes them; others are not read."""
+    if name not in dataset.attrs:
+        return None
+    kind = dataset.attrs.get_id(name).get_type()
+    if not isinstance(kind, h5py.h5t.TypeStringID) or kind.is_variable_str() or kind.get_size() > 1000:
+        return None
+    value = dataset.attrs[name]
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
 def listed(names: "list[str]", most: int = 12) -> str:

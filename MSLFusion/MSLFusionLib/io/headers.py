@@ -12,6 +12,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import numpy as np
 import SimpleITK as sitk
 
 from MSLFusionLib.errors import InputError
@@ -83,6 +84,28 @@ def nifti_complete(path: Path, voxels: int) -> bool:
     except (OSError, EOFError, zlib.error, struct.error):
         return False
     return count >= needed
+
+
+def nifti_finite(path: Path) -> bool:
+    """False when a NIfTI file, which must be complete, stores floating-point values that are not numbers."""
+    with open(path, "rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path, "rb") if packed else open(path, "rb") as stream:
+        header = stream.read(352)
+        order = "<" if header[:4] in (b"\x5c\x01\0\0", b"\x1c\x02\0\0") else ">"
+        version_2 = struct.unpack_from(order + "i", header)[0] == 540
+        kind = {16: "f4", 64: "f8"}.get(struct.unpack_from(order + "h", header, 12 if version_2 else 70)[0])
+        if kind is None:
+            return True
+        first = struct.unpack_from(order + "q", header, 168)[0] if version_2 else int(
+            struct.unpack_from(order + "f", header, 108)[0]
+        )  # fmt: skip
+        stream.read(min(max(0, first - len(header)), 1 << 24))
+        while chunk := stream.read(1 << 22):
+            values = np.frombuffer(chunk[: len(chunk) // 8 * 8], order + kind)
+            if not np.isfinite(values).all():
+                return False
+    return True
 
 
 def _nifti_bits(header: bytes) -> int:

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from MSLFusionLib.errors import InputError
+from MSLFusionLib.io.hdf5 import FAILURES, check_references, check_stored
 
 MAX_ACQUISITIONS = 2**20
 MAX_MATRIX = 4096
@@ -121,12 +122,16 @@ def read_ismrmrd(file: h5py.File, path: Path, select: Mapping[str, int]) -> tupl
     """
     group = is_ismrmrd(file)
     try:
+        check_stored(file[group]["xml"], path)
+        check_references(file[group]["xml"], path)
         text = file[group]["xml"][0]
         data = file[group]["data"]
+        check_stored(data, path)
         if data.ndim != 1 or data.dtype.names is None or not {"head", "data"} <= set(data.dtype.names):
             raise InputError(f"{path}: {group}/data are no acquisitions.")
         if not 1 <= data.shape[0] <= MAX_ACQUISITIONS or data.id.get_storage_size() < data.shape[0]:
             raise InputError(f"{path}: {group}/data holds {data.shape[0]} acquisitions, which is not possible.")
+        check_references(data, path)
         heads = data.fields("head")[()]
         samples = data.fields("data")
         header = parse_header(text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text), str(path))
@@ -136,7 +141,7 @@ def read_ismrmrd(file: h5py.File, path: Path, select: Mapping[str, int]) -> tupl
         if header.trajectory != "cartesian":
             raise InputError(f"{path}: its trajectory is {header.trajectory}; only Cartesian data are read.")
         return header, _sorted(heads, samples, header, path, select)
-    except (OSError, RuntimeError, KeyError, IndexError, ValueError, TypeError, MemoryError) as error:
+    except FAILURES as error:
         raise InputError(f"{path} is damaged: its acquisitions cannot be read ({str(error)[:200]}).") from None
 
 

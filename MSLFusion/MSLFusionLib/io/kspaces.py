@@ -17,6 +17,7 @@ import numpy as np
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.io import ismrmrd
 from MSLFusionLib.io.arrays import ArrayFile, StoredArray, listed
+from MSLFusionLib.io.hdf5 import FAILURES, check_references
 from MSLFusionLib.io.placement import Placement, placed
 from MSLFusionLib.io.sidecar import read_sidecar, sidecar_path
 from MSLFusionLib.physics.masks import PointMask, SamplingMask, mask_of
@@ -114,7 +115,7 @@ def _described(file: ArrayFile, content: Mapping[str, Any], kind: str) -> Kspace
         if len(likely) != 1:
             raise InputError(f'{path}: name the k-space in "array"; the file holds {listed(sorted(file.arrays))}.')
         name = likely[0]
-    array = file.get(name)
+    array = file.get(name, "array")
     axes = tuple(content.get("axes", _AXES[-len(array.shape) :] if len(array.shape) <= 4 else ()))
     if len(axes) != len(array.shape) or not {"ky", "kx"} <= set(axes):
         raise InputError(
@@ -125,6 +126,12 @@ def _described(file: ArrayFile, content: Mapping[str, Any], kind: str) -> Kspace
         raise InputError(
             f"{path}: the k-space '{name}' is {array.dtype} {array.shape}: complex numbers are needed, or an axis "
             '"parts" of length 2.'
+        )
+    expected = content.get("matrix")
+    if expected is not None and (size["ky"], size["kx"]) != tuple(expected):
+        raise InputError(
+            f"{path}: the k-space '{name}' has {size['ky']} x {size['kx']} points (ky, kx), \"matrix\" says "
+            f"{expected[0]} x {expected[1]}: are its axes swapped?"
         )
     readout, over = content.get("readout", "ky"), int(content.get("oversampling", 1))
     official = content.get("convention", "centred-ortho")
@@ -169,6 +176,11 @@ def _fastmri(file: ArrayFile) -> KspaceFile:
     rows = size["ky"]
     if not (encoded.fov_mm[0] > 0 and encoded.fov_mm[1] > 0):
         raise InputError(f"{path}: ismrmrd_header lacks encodedSpace/fieldOfView_mm.")
+    if rows != encoded.matrix[0] and size["kx"] == encoded.matrix[0]:
+        raise InputError(
+            f"{path}: kspace has {rows} x {size['kx']} points, but encodedSpace/matrixSize/x, the readout, is "
+            f"{encoded.matrix[0]}: its axes are swapped."
+        )
     fov = [encoded.fov_mm[0], encoded.fov_mm[1]]
     crop = None
     if recon is not None and 0 < recon.matrix[0] < rows and recon.matrix[0] > 0:
@@ -350,7 +362,7 @@ def _ordered(array: StoredArray, axes: tuple[str, ...], index: int) -> np.ndarra
 
 
 def _mask_array(file: ArrayFile, name: str, shape: tuple[int, int], cut: Mapping[str, int]) -> np.ndarray:
-    stored = file.get(name)
+    stored = file.get(name, "mask")
     if stored.shape not in (shape, shape[1:], (1, shape[1])) or stored.dtype.kind not in "biuf":
         raise InputError(f"{file.path}: the mask '{name}' is {stored.dtype} {stored.shape}; {shape} is needed.")
     mask = np.broadcast_to(np.asarray(stored.part(())) != 0, shape)
@@ -372,8 +384,12 @@ def _place_warnings(content: Mapping[str, Any], slices: int) -> list[str]:
 
 def _scalar_text(dataset: Any, path: Path) -> str:
     try:
-        value = dataset[()] if isinstance(dataset, h5py.Dataset) and dataset.size == 1 else None
-    except (OSError, RuntimeError, ValueError, TypeError, MemoryError):
+        if isinstance(dataset, h5py.Dataset) and dataset.size == 1 and dataset.dtype.itemsize < ismrmrd.MAX_HEADER:
+            check_references(dataset, path)
+            value = dataset[()]
+        else:
+            value = None
+    except FAILURES:
         value = None
     value = value.ravel()[0] if isinstance(value, np.ndarray) and value.size else value
     if isinstance(value, bytes):

@@ -36,6 +36,7 @@ import numpy as np
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.io.atomic import atomic_path
+from MSLFusionLib.io.hdf5 import FAILURES, check_attribute_references, check_stored, first_line, open_hdf5
 
 FORMAT = "mslfusion-sensors"
 VERSIONS = (1, 2)
@@ -192,12 +193,16 @@ class SensorReader:
         self.path = Path(path)
         if not self.path.is_file():
             raise InputError(f"The sensors file {self.path} does not exist.")
+        self._file = open_hdf5(self.path)
         try:
-            self._file = h5py.File(self.path, "r")
-        except OSError:
-            raise InputError(f"{self.path} is not an HDF5 file, or it is damaged or not readable.") from None
-        try:
+            check_attribute_references(self.path)
             self.header = self._read_header()
+        except InputError:
+            self._file.close()
+            raise
+        except FAILURES as error:
+            self._file.close()
+            raise InputError(f"{self.path} is damaged: its header cannot be read ({first_line(error)}).") from None
         except BaseException:
             self._file.close()
             raise
@@ -291,6 +296,7 @@ class SensorReader:
                 f"{self.path}: {name} is {dataset.dtype} {dataset.shape}, its description says "
                 f"{np.dtype(kind)} {shape}."
             )
+        check_stored(dataset, self.path)
         chunk = dataset.chunks or dataset.shape
         for extent in (dataset.shape[1:], chunk):
             if math.prod(extent) * dataset.dtype.itemsize > MAX_SLICE_BYTES:

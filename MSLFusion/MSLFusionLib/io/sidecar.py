@@ -138,6 +138,13 @@ _KSPACE: dict[str, Any] = {
             "maxItems": 2,
             "description": "the encoded field of view along ky (image rows) and kx (image columns)",
         },
+        "matrix": {
+            "type": "array",
+            "items": {"type": "integer", "minimum": 1, "maximum": 16384},
+            "minItems": 2,
+            "maxItems": 2,
+            "description": "rows (ky) and columns (kx) as stored: checked against the array, so that swapped axes show",
+        },
         "convention": {
             "enum": ["centred-ortho", "official", "uncentred"],
             "description": "fftshift(fft2(ifftshift(x), norm='ortho')), the default; fftshift(fft2(x)); or fft2(x)",

@@ -178,7 +178,7 @@ def _helsinki(file: ArrayFile) -> dict[str, Any] | None:
 
 def _described(file: ArrayFile, content: Mapping[str, Any], kind: str) -> SinogramFile:
     path, warnings = file.path, []
-    array = file.get(_array_name(file, content))
+    array = file.get(_array_name(file, content), "array")
     if array.dtype.kind == "c":
         raise InputError(f"{path}: the sinogram '{array.name}' is complex.")
     axes = tuple(content.get("axes", ("slices", "views", "bins")[-len(array.shape) :]))
@@ -202,7 +202,11 @@ def _described(file: ArrayFile, content: Mapping[str, Any], kind: str) -> Sinogr
     if counts and scale != 1.0:
         raise InputError(f'{path}: "unit" is of line integrals, not of counts.')
     field_of_view = content.get("field_of_view_mm")
-    geometry = scan.geometry((_PROBE, _PROBE), (field_of_view or scan.field_of_view_mm) / _PROBE)
+    try:
+        geometry = scan.geometry((_PROBE, _PROBE), (field_of_view or scan.field_of_view_mm) / _PROBE)
+    except InputError as error:
+        wide = "" if field_of_view is None else f' ("field_of_view_mm" is {field_of_view:g})'
+        raise InputError(f"{path}: {error}{wide}") from None
     if geometry.scan == "limited":
         warnings.append(
             f"The views cover {geometry.covered_degrees:.1f} of 360 degrees and are no full or short scan: outside "
@@ -269,7 +273,7 @@ def _angles(file: ArrayFile, content: Mapping[str, Any], views: int) -> np.ndarr
 
 
 def _vector(file: ArrayFile, name: str, field_name: str) -> np.ndarray:
-    stored = file.get(name)
+    stored = file.get(name, field_name)
     if stored.dtype.kind not in "iuf" or math.prod(stored.shape) > MAX_VIEWS:
         raise InputError(f"{file.path}: '{name}' ({field_name}) is no short list of numbers.")
     return np.asarray(stored.part(()), np.float64).ravel()
@@ -307,7 +311,7 @@ def _i0(file: ArrayFile, content: Mapping[str, Any], views: int, bins: int) -> n
     given = content["i0"]
     if not isinstance(given, str):
         return np.array(float(given))
-    stored = file.get(given)
+    stored = file.get(given, "i0")
     if stored.shape not in ((), (1,), (1, 1), (bins,), (1, bins), (views, bins)) or stored.dtype.kind not in "iuf":
         raise InputError(
             f"{file.path}: '{given}' (\"i0\") has the shape {stored.shape}; one number, ({bins},) or ({views}, {bins}) "
