@@ -97,15 +97,19 @@ def nifti_finite(path: Path) -> bool:
         kind = {16: "f4", 64: "f8"}.get(struct.unpack_from(order + "h", header, 12 if version_2 else 70)[0])
         if kind is None:
             return True
-        first = struct.unpack_from(order + "q", header, 168)[0] if version_2 else int(
-            struct.unpack_from(order + "f", header, 108)[0]
-        )  # fmt: skip
+        first = struct.unpack_from(order + "q", header, 168)[0] if version_2 else _offset(order, header)
         stream.read(min(max(0, first - len(header)), 1 << 24))
         while chunk := stream.read(1 << 22):
             values = np.frombuffer(chunk[: len(chunk) // 8 * 8], order + kind)
             if not np.isfinite(values).all():
                 return False
     return True
+
+
+def _offset(order: str, header: bytes) -> int:
+    """Where the values of a NIfTI-1 file begin, stored as a floating-point number."""
+    (offset,) = struct.unpack_from(order + "f", header, 108)
+    return int(offset) if math.isfinite(offset) else 0
 
 
 def _nifti_bits(header: bytes) -> int:

@@ -195,6 +195,8 @@ class SensorReader:
             raise InputError(f"The sensors file {self.path} does not exist.")
         self._file = open_hdf5(self.path)
         try:
+            for name in ("ct/sinogram", "mr/kspace"):
+                self._dataset(name)  # none that refers to other places
             check_attribute_references(self.path)
             self.header = self._read_header()
         except InputError:
