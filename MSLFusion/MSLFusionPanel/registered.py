@@ -216,4 +216,6 @@ def _id(node: Any) -> str | None:
 
 
 def _unique(name: str) -> str:
-    return slicer.mrmlScene.GenerateUniqueName(name)
+    from MSLFusionLib.scene.names import free_name
+
+    return free_name(slicer.mrmlScene, name)

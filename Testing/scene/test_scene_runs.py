@@ -380,3 +380,12 @@ def test_parameters_are_those_of_run_json(tmp_path: Path) -> None:
     assert json.loads(read["lambda"]) == [0, 0.5]
     assert json.loads(read["sampling"]) == {"views": 64}
     assert read["note"] == "é"
+
+
+def test_what_takes_the_place_of_a_removed_node_gets_its_name(scene: Any) -> None:
+    for _attempt in range(3):
+        table = tables.metrics_table(scene, ROWS, "Metrics")
+        assert table.GetName() == "Metrics"
+        assert tables.metrics_table(scene, ROWS, "Metrics").GetName() == "Metrics_1"
+        scene.RemoveNode(scene.GetFirstNodeByName("Metrics_1"))
+        scene.RemoveNode(table)

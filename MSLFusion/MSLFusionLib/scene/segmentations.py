@@ -15,6 +15,7 @@ import vtk
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.scene.colors import lambda_rgb
+from MSLFusionLib.scene.names import free_name
 from MSLFusionLib.scene.volumes import array_from_vtk, ijk_to_ras, matrix_array
 
 LAMBDA_TAG = "MSLFusion.Lambda"
@@ -50,7 +51,7 @@ def tag_segment(node: Any, segment_id: str, lam: float, feather_mm: float = 0.0)
 
 def new_painting(scene: Any, name: str, reference_node: Any = None) -> Any:
     """Add an empty vtkMRMLSegmentationNode to paint lambda in, on the grid of the volume `reference_node`."""
-    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", scene.GenerateUniqueName(name))
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", free_name(scene, name))
     node.CreateDefaultDisplayNodes()
     if reference_node is not None:
         node.SetReferenceImageGeometryParameterFromVolumeNode(reference_node)

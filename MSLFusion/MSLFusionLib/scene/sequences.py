@@ -9,6 +9,7 @@ import vtk
 
 from MSLFusionLib.scene.bootstrap import module_logic
 from MSLFusionLib.scene.colors import Display, show_as
+from MSLFusionLib.scene.names import free_name
 from MSLFusionLib.scene.volumes import matrix_array, update_node
 
 INDEX_NAME = "lambda"
@@ -24,16 +25,14 @@ class LambdaSweep:
     def __init__(self, scene: Any, name: str) -> None:
         """Add an empty sweep called `name` to `scene`; the volume shown in the views gets that name."""
         self._scene = scene
-        self.sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", scene.GenerateUniqueName(f"{name} sweep"))
+        self.sequence = scene.AddNewNodeByClass("vtkMRMLSequenceNode", free_name(scene, f"{name} sweep"))
         self.sequence.SetIndexName(INDEX_NAME)
         self.sequence.SetIndexUnit("")
         self.sequence.SetIndexTypeFromString("numeric")
-        self.browser = scene.AddNewNodeByClass(
-            "vtkMRMLSequenceBrowserNode", scene.GenerateUniqueName(f"{name} browser")
-        )
+        self.browser = scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", free_name(scene, f"{name} browser"))
         self.browser.SetAndObserveMasterSequenceNodeID(self.sequence.GetID())
         self.browser.SetPlaybackRateFps(4.0)
-        self.proxy = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
+        self.proxy = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", free_name(scene, name))
         module_logic(scene, "Sequences").AddSynchronizedNode(self.sequence, self.proxy, self.browser)
         # The proxy keeps its name, so that views and hierarchy stay readable; see its index in the browser.
         self.browser.SetOverwriteProxyName(self.sequence, False)

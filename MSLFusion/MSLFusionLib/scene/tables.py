@@ -6,6 +6,8 @@ from typing import Any
 
 import vtk
 
+from MSLFusionLib.scene.names import free_name
+
 X_COLUMN = "lambda"
 _SERIES_COLORS = ((0.10, 0.30, 0.60), (0.80, 0.33, 0.02), (0.30, 0.55, 0.25), (0.45, 0.30, 0.60))
 _DIGITS = {"mae": 4, "psnr": 2, "ssim": 4, "mi": 3}
@@ -19,7 +21,7 @@ def metrics_table(scene: Any, rows: Sequence[Mapping[str, Any]], name: str) -> A
     A column whose values are all numbers (or missing: NaN) is numeric; any other is text. Metrics are rounded to the
     digits that mean something. The types of the columns are kept when the scene is saved.
     """
-    node = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
+    node = scene.AddNewNodeByClass("vtkMRMLTableNode", free_name(scene, name))
     table = vtk.vtkTable()
     for key in dict.fromkeys(key for row in rows for key in row):
         table.AddColumn(_column(key, [row.get(key) for row in rows]))
@@ -78,7 +80,7 @@ def _rounded(key: str, value: float) -> float:
 
 def _chart(scene: Any, metric: str, name: str) -> Any:
     title = f"{_title(metric)} over lambda"
-    chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", scene.GenerateUniqueName(f"{name}: {title}"))
+    chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", free_name(scene, f"{name}: {title}"))
     chart.SetTitle(title)
     chart.SetXAxisTitle("lambda (0 CT ... 1 MR)")
     chart.SetYAxisTitle(_title(metric))

@@ -7,6 +7,7 @@ import SimpleITK as sitk
 import vtk
 
 from MSLFusionLib.errors import InputError
+from MSLFusionLib.scene.names import free_name
 from MSLFusionLib.scene.volumes import RAS_TO_LPS
 
 _FLIP = np.diag([*np.diag(RAS_TO_LPS), 1.0])
@@ -23,7 +24,7 @@ def node_from_transform(scene: Any, transform: sitk.Transform, name: str) -> Any
     """
     matrix = vtk.vtkMatrix4x4()
     matrix.DeepCopy(to_parent(matrix_of(transform)).ravel())
-    node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", scene.GenerateUniqueName(name))
+    node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", free_name(scene, name))
     node.SetMatrixTransformToParent(matrix)
     return node
 

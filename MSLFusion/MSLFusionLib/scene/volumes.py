@@ -8,6 +8,7 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from MSLFusionLib.errors import InputError
+from MSLFusionLib.scene.names import free_name
 
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
 _ORTHOGONAL_WITHIN = 1e-5
@@ -23,7 +24,7 @@ def node_from_image(scene: Any, image: sitk.Image, name: str, label: bool = Fals
     stored as float32, labels in their own integer type.
     """
     cls = "vtkMRMLLabelMapVolumeNode" if label else "vtkMRMLScalarVolumeNode"
-    node = scene.AddNewNodeByClass(cls, scene.GenerateUniqueName(name))
+    node = scene.AddNewNodeByClass(cls, free_name(scene, name))
     update_node(node, image)
     node.CreateDefaultDisplayNodes()
     return node
