@@ -145,10 +145,11 @@ def test_foreign_and_damaged_files_are_refused(kind: str, model: MSL, tmp_path: 
 def test_models_are_found_by_name(model: MSL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(tmp_path / "mine.safetensors", model, card())
     (tmp_path / "broken.safetensors").write_text("nothing")
+    (tmp_path / "cut.safetensors").write_bytes((tmp_path / "mine.safetensors").read_bytes()[:-1])
     monkeypatch.setenv("MSLFUSION_MODELS", str(tmp_path))
     names = [info.name for info in list_models()]
     assert "mine" in names
-    assert "broken" not in names
+    assert not {"broken", "cut"} & set(names)
     assert find_model("mine") == tmp_path / "mine.safetensors"
     assert find_model(tmp_path / "broken.safetensors") == tmp_path / "broken.safetensors"
     with pytest.raises(InputError, match=r"no model 'yours'.*mine"):

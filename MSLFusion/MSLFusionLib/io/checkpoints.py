@@ -76,9 +76,9 @@ def read_card(path: Path | str, most: int = MAX_HEADER) -> dict[str, Any]:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            start = file.read(8)
+            start, there = file.read(8), path.stat().st_size
             size = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            if not 2 <= size <= min(most, path.stat().st_size - 8):
+            if not 2 <= size <= min(most, there - 8):
                 raise InputError(_foreign(path, start))
             header = json.loads(file.read(size))
         metadata = header.get("__metadata__", {})
@@ -96,6 +96,8 @@ def read_card(path: Path | str, most: int = MAX_HEADER) -> dict[str, Any]:
         )
     if not isinstance(card, dict) or any(key not in card for key in CARD_KEYS):
         raise InputError(f"The model card in {path} is incomplete: train or export the model again.")
+    if there != 8 + size + _end_of_weights(header):
+        raise InputError(f"The model file {path} is damaged: copy or download it again.")
     return card
 
 
@@ -183,6 +185,15 @@ def find_model(name_or_path: str | Path) -> Path:
             return info.path
     names = ", ".join(info.name for info in models) or "none installed"
     raise InputError(f"There is no model '{text}': use a file or one of these names: {names}.")
+
+
+def _end_of_weights(header: dict[str, Any]) -> int:
+    """Bytes of all tensors, from a safetensors header; 0 where it does not say."""
+    entries = [entry for name, entry in header.items() if name != "__metadata__"]
+    try:
+        return max((int(entry["data_offsets"][1]) for entry in entries), default=0)
+    except (KeyError, IndexError, TypeError, ValueError):
+        return 0
 
 
 def _empty(build: Any, card: dict[str, Any], path: Path, tensors: dict[str, Any]) -> Any:
