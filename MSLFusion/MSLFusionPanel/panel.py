@@ -78,6 +78,7 @@ class Panel(VTKObservationMixin):
         self._measured = self.root.parentWidget()
         if self._measured is not None:
             self._measured.installEventFilter(self._fresh_height)
+        self._let_keys_reach_selectors()
         for section in self.sections:
             section.setup()
         scene = slicer.mrmlScene
@@ -98,6 +99,15 @@ class Panel(VTKObservationMixin):
         width = max(label.sizeHint.width() for label in labels)
         for label in labels:
             label.minimumWidth = width
+
+    def _let_keys_reach_selectors(self) -> None:
+        """Slicer's node selectors pass the focus on to themselves, who never take it: Tab would leave them out."""
+        for selector in vars(self.ui).values():
+            if selector.inherits("qMRMLNodeComboBox"):
+                for box in (child for child in selector.children() if child.inherits("QComboBox")):
+                    box.setFocusProxy(None)
+                    box.setFocusPolicy(qt.Qt.StrongFocus)
+                    selector.setFocusProxy(box)
 
     def enter(self) -> None:
         """The module is shown."""

@@ -173,6 +173,10 @@ def test_every_label_of_a_sentence_wraps_and_can_be_copied() -> None:
         assert said.get("text", "") == "", name
 
 
+def test_enter_presses_apply() -> None:
+    assert properties(WIDGETS["applyButton"]).get("autoDefault") == "true"
+
+
 def test_the_keyboard_reaches_everything_from_top_to_bottom(opened: Opened) -> None:
     from MSLFusionPanel.parameters import LambdaMode
 
@@ -190,7 +194,8 @@ def test_the_keyboard_reaches_everything_from_top_to_bottom(opened: Opened) -> N
         owner = widget
         while owner is not None and owner not in named:
             owner = owner.parentWidget()
-        usable = widget.isVisible() and widget.focusPolicy() & QtCore.Qt.FocusPolicy.TabFocus
+        takes = widget.focusPolicy() & QtCore.Qt.FocusPolicy.TabFocus and widget.focusProxy() is None
+        usable = widget.isVisible() and takes
         if owner is not None and usable and root.isAncestorOf(widget) and named[owner] not in order:
             order.append(named[owner])
         widget = widget.nextInFocusChain()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from PySide6 import QtWidgets
+from PySide6 import QtCore, QtWidgets
 
 from .widgets import BEHAVIOUR, Base, build, in_a_row
 
@@ -41,6 +41,7 @@ class NodeComboBox(MRMLWidget):
         self.box.setSizeAdjustPolicy(QtWidgets.QComboBox.AdjustToMinimumContentsLengthWithIcon)
         self.box.setMinimumContentsLength(8)
         in_a_row(self, self.box)
+        self.box.setFocusPolicy(QtCore.Qt.NoFocus)  # its proxy is this widget (setComboBox), which takes no focus
         self.setSizePolicy(QtWidgets.QSizePolicy.Preferred, QtWidgets.QSizePolicy.Fixed)
         self.attributes: dict[tuple[str, str], Any] = {}
         self.seen: dict[str, Any] = {}
@@ -279,6 +280,7 @@ class SegmentEditor(MRMLWidget):
         "effectColumnCount": 2,
     }
     node: Any = None
+    active: Any = None
     shortcuts = views = False
     EFFECTS = ("Threshold", "Paint", "Draw", "Erase", "Level tracing", "Grow from seeds", "Fill between slices",
                "Margin", "Hollow", "Smoothing", "Scissors", "Islands", "Logical operators", "Mask volume")  # fmt: skip
@@ -344,6 +346,9 @@ class SegmentEditor(MRMLWidget):
     def updateWidgetFromMRML(self) -> None:
         if self.scene is None or self.node is None or self.scene.IsClosing() or self.scene.IsBatchProcessing():
             return
+        chosen = self.effects.get(self.node.GetActiveEffectName() or "")
+        if chosen is not self.active:  # the one place where views are observed: not for a tool that is there already
+            self.active, self.views = chosen, self.views or chosen is not None
         now = (self.segmentationNode(), self.sourceVolumeNode(), self.currentSegmentID())
         before, self.seen = self.seen, now
         if now[0] is not before[0]:
@@ -440,7 +445,7 @@ class SegmentEditor(MRMLWidget):
             grid.addWidget(button, *divmod(i, self.property("effectColumnCount")))
 
     def activeEffect(self) -> Any:
-        return self.effects.get(self.node.GetActiveEffectName() or "") if self.node is not None else None
+        return self.active
 
     def setActiveEffect(self, effect: Any) -> None:
         if self.node is not None:
