@@ -75,6 +75,8 @@ class Paint:
         if busy and self._editor is None:
             self._make_editor()
         if self._editor is not None:
+            if not self._active:
+                self._put_down()
             if busy:
                 self._follow(node, reference)
             if busy != self._active:
@@ -154,6 +156,7 @@ class Paint:
             node = scene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
             node.UnRegister(None)
             node.SetSingletonTag(_EDITOR_TAG)
+            node.SetSaveWithScene(False)  # a scene that is opened shall put no tool into the user's hand
             node = scene.AddNode(node)
         return node
 
@@ -176,11 +179,20 @@ class Paint:
         self._ui.segmentEditorFrame.layout().addWidget(editor)
         self._editor = editor
 
+    def _put_down(self) -> None:
+        """No tool is held: neither that of a scene that was closed, nor one that a scene was saved with."""
+        editor, editor_node = self._editor, self._editor_node()
+        if editor.mrmlSegmentEditorNode() is not editor_node:
+            editor_node.SetActiveEffectName("")  # the widget keeps its tool while a scene is closed
+            editor.setMRMLSegmentEditorNode(editor_node)
+        elif editor_node.GetActiveEffectName():
+            editor.setActiveEffect(None)
+
     def _follow(self, node: Any, reference: Any) -> None:
         editor = self._editor
         editor_node = self._editor_node()
         if editor.mrmlSegmentEditorNode() is not editor_node:
-            editor.setMRMLSegmentEditorNode(editor_node)
+            self._put_down()
         if editor.segmentationNode() is not node:
             editor.setSegmentationNode(node)
         if node is not None and editor.sourceVolumeNode() is not reference:

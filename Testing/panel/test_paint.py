@@ -273,3 +273,43 @@ def test_a_closed_scene_and_the_next_one(bench, ct):
     node = add(bench, 2)
     assert editor(bench).segmentationNode() is node
     assert cells(bench, 2) == ["1", "0.5"]
+
+
+def test_no_tool_is_held_after_a_scene_was_closed_or_opened(bench, ct, tmp_path):
+    import slicer
+
+    from MSLFusionPanel.parameters import LambdaMode
+
+    add(bench)
+    editor(bench).setActiveEffectByName("Paint")
+    path = str(tmp_path / "scene.mrb")
+    assert slicer.mrmlScene.WriteToMRB(path)
+    bench.close_scene()
+    assert bench.parameters.lam.mode is LambdaMode.NUMBER
+    assert editor(bench).activeEffect() is None
+    assert not editor(bench)._q.views
+    bench.use(None)
+    assert slicer.mrmlScene.ReadFromMRB(path, True)
+    bench.use(bench.logic.getParameterNode())
+    settle()
+    assert bench.parameters.lam.mode is LambdaMode.PAINTED
+    assert editor(bench).activeEffect() is None
+    editor(bench).setActiveEffectByName("Paint")
+    assert editor(bench)._q.views
+
+
+def test_a_scene_opened_over_a_held_tool(bench, ct, tmp_path):
+    import slicer
+
+    add(bench)
+    editor(bench).setActiveEffectByName("Paint")
+    path = str(tmp_path / "scene.mrb")
+    assert slicer.mrmlScene.WriteToMRB(path)
+    bench.use(None)
+    bench.section.scene_closed()
+    assert slicer.mrmlScene.ReadFromMRB(path, True)
+    bench.use(bench.logic.getParameterNode())
+    settle()
+    assert editor(bench).activeEffect() is None
+    editor(bench).setActiveEffectByName("Paint")
+    assert editor(bench)._q.views
