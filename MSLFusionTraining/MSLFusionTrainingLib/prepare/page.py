@@ -50,7 +50,7 @@ def write_page(path: Path, stored: StoredSet) -> None:
 
 
 def _table(stored: StoredSet) -> str:
-    head = ["patient", "split", "slices", "left out", "registration", "overlap", "match before", "after", "remarks"]
+    head = ["patient", "split", "slices", "left out", "registration", "overlap", "match, from", "to", "remarks"]
     rows = []
     for one in stored.patients:
         found = list(one.about["registration"].values())
@@ -67,7 +67,7 @@ def _table(stored: StoredSet) -> str:
                 page.text(len(one.about["warnings"]) or "–"),
             ]
         )
-    note = "Match: mutual information in nats at the start and at the end of the last stage of the registration."
+    note = "Match: mutual information in nats, from the start to the end of the registration's last and finest stage."
     return page.table(head, rows) + page.paragraph(note, soft=True)
 
 
