@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from MSLFusionLib.nets.layers import Attention, ConditionalInstanceNorm, InstanceNormAffine
+from MSLFusionLib.nets.layers import Attention, ConditionalInstanceNorm, ImageConv, InstanceNormAffine
 from MSLFusionLib.nets.msl import MSL
 from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionLib.recon.devices import device_name
@@ -67,13 +67,22 @@ class UnfusedAffineNorm(InstanceNormAffine):
 class UnfusedConditionalNorm(ConditionalInstanceNorm):
     """Equation 11 as it is written: embedding, gamma and beta, norm, scale, shift."""
 
-    def forward(self, x: Tensor, lam: Tensor, embed: nn.Linear) -> Tensor:
+    def forward(self, x: Tensor, lam: Tensor, embed: nn.Linear, *, rectify: bool = False) -> Tensor:
         """As ConditionalInstanceNorm.forward, for numbers (N, K, 1, 1)."""
         s = embed(lam[:, :, 0, 0])
         gamma, beta = self.gamma(s)[:, :, None, None], self.beta(s)[:, :, None, None]
         if self.relu:
             gamma, beta = F.relu(gamma), F.relu(beta)
-        return gamma * _normalised(x, 1e-5, self.unbiased) + beta
+        y = gamma * _normalised(x, 1e-5, self.unbiased) + beta
+        return F.relu(y) if rectify else y
+
+
+class PlainConv(ImageConv):
+    """The last convolution as torch does it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, 1, H, W)."""
+        return nn.Conv2d.forward(self, x)
 
 
 def _normalised(x: Tensor, eps: float, unbiased: bool) -> Tensor:
@@ -87,6 +96,7 @@ _PUBLISHED: dict[type[nn.Module], type[nn.Module]] = {
     nn.InstanceNorm2d: UnfusedInstanceNorm,
     InstanceNormAffine: UnfusedAffineNorm,
     ConditionalInstanceNorm: UnfusedConditionalNorm,
+    ImageConv: PlainConv,
 }
 
 

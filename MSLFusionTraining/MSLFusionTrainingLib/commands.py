@@ -103,6 +103,7 @@ def settings(args: Any) -> Any:
 def run_train(args: Any, context: Any) -> None:
     """`mslfusion train`."""
     config = settings(args)
+    from MSLFusionLib.progress import Job
     from MSLFusionLib.recon.devices import choose_device
     from MSLFusionTrainingLib.distribution import start
     from MSLFusionTrainingLib.trainer import Trainer
@@ -112,11 +113,13 @@ def run_train(args: Any, context: Any) -> None:
 
         config = with_data(config)
     processes = start(choose_device(args.device), args.devices, args.nodes)
-    train, validation = _slices(config, args, context.job, processes)
+    # One process speaks for all; any of them may be told to stop.
+    job = context.job if processes.first else Job(cancelled=context.job.cancelled)
+    train, validation = _slices(config, args, job, processes)
     trainer = Trainer(config, train, validation, args.output, processes)
-    if trainer.resume(context.job):
+    if trainer.resume(job) and processes.first:
         context.console.say(f"Going on at iteration {trainer.iteration} of {config.iterations}.")
-    trainer.run(context.job)
+    trainer.run(job)
     if processes.first:
         outcome = {"output": str(args.output), "iterations": trainer.iteration, "best": trainer.best}
         context.console.result(outcome, f"Trained: {args.output}")

@@ -41,7 +41,8 @@ class ConvBlock(nn.Sequential):
             NORMS[norm](cout),
         ]
         if relu:
-            layers.append(nn.ReLU(inplace=True))
+            # An instance norm returns a view; in place on it, autograd would copy the gradient of the whole.
+            layers.append(nn.ReLU(inplace=norm != "instance"))
         super().__init__(*layers)
 
 
@@ -82,8 +83,8 @@ class ConditionalInstanceNorm(nn.Module):
             nn.init.normal_(self.beta.weight, std=0.02)
             nn.init.zeros_(self.beta.bias)
 
-    def forward(self, x: Tensor, lam: Tensor, embed: nn.Linear) -> Tensor:
-        """x (N, C, H, W); lam (N, K, 1, 1) or (N, K, H, W); embed: f_s, Linear(K, embedding)."""
+    def forward(self, x: Tensor, lam: Tensor, embed: nn.Linear, *, rectify: bool = False) -> Tensor:
+        """x (N, C, H, W); lam (N, K, 1, 1) or (N, K, H, W); embed: f_s, Linear(K, embedding); rectify: then ReLU."""
         gamma, beta = self._modulation(self.gamma, lam, embed), self._modulation(self.beta, lam, embed)
         n, channels, rows, columns = x.shape
         # torch divides by the number of pixels; this share turns that into the same norm with one less.
@@ -94,11 +95,13 @@ class ConditionalInstanceNorm(nn.Module):
             flat = x.reshape(1, n * channels, rows, columns)
             scale = (gamma * share**0.5).flatten().float()
             y = F.batch_norm(flat, None, None, scale, beta.flatten().float(), training=True, eps=eps)
-            return y.view_as(x)
+            # In place before the view: in place after it, autograd would copy the gradient of the whole.
+            return (F.relu(y, inplace=True) if rectify else y).view_as(x)
         x = F.instance_norm(x, eps=eps)
         if self.unbiased:
             x = x * share**0.5
-        return x * gamma + beta
+        x = x * gamma + beta
+        return F.relu(x, inplace=True) if rectify else x
 
     def _modulation(self, linear: nn.Linear, lam: Tensor, embed: nn.Linear) -> Tensor:
         weight = linear.weight @ embed.weight
@@ -118,6 +121,29 @@ class InstanceNormAffine(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same shape."""
         return F.instance_norm(x, weight=self.scale, bias=self.shift)
+
+
+class ImageConv(nn.Conv2d):
+    """Reflection-padded convolution to a single channel, square and odd in size.
+
+    Processors are slow at many taps for one output; there it is a product of matrices, one row a tap, whose rows are
+    shifted and added. The parameters and, but for rounding, the result are those of the convolution.
+    """
+
+    def __init__(self, channels: int, kernel: int) -> None:
+        super().__init__(channels, 1, kernel, padding=kernel // 2, padding_mode="reflect")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, 1, H, W)."""
+        if x.device.type != "cpu":
+            return super().forward(x)
+        k = self.kernel_size[0]
+        taps = self.weight.flip(2, 3).flatten(2).permute(2, 1, 0).unsqueeze(3)
+        shifted = F.conv2d(F.pad(x, (k // 2,) * 4, mode="reflect"), taps)
+        rows, columns = shifted.shape[-2:]
+        total = F.fold(shifted.flatten(2), (rows + k - 1, columns + k - 1), k)
+        bias = 0 if self.bias is None else self.bias[:, None, None]
+        return total[..., k - 1 : rows, k - 1 : columns] + bias
 
 
 class Attention(nn.Module):

@@ -19,6 +19,7 @@ from MSLFusionLib.nets.layers import (
     NORMS,
     ConditionalInstanceNorm,
     ConvBlock,
+    ImageConv,
     InstanceNormAffine,
     ResidualBlock,
     TransformerLayer,
@@ -281,7 +282,7 @@ class DecoderBlock(nn.Module):
     def forward(self, x: Tensor, lam: Tensor, embed: nn.Linear, first: Tensor | None = None) -> Tensor:
         """x (N, C, h, w); lam (N, K, 1, 1) or (N, K, h, w); first: conv1(x) where it is known already."""
         y = self.conv1(x) if first is None else first
-        y = self.conv2(F.relu(self.norm1(y, lam, embed), inplace=True))
+        y = self.conv2(self.norm1(y, lam, embed, rectify=True))
         y = self.norm2(y, lam, embed) if isinstance(self.norm2, ConditionalInstanceNorm) else self.norm2(y)
         return F.relu(x + y, inplace=True)
 
@@ -309,7 +310,7 @@ class Decoder(nn.Module):
             self.head = nn.Sequential(final, nn.PixelShuffle(2))
         else:
             self.refine = nn.Identity()
-            final = nn.Conv2d(last, 1, 7, padding=3, padding_mode="reflect")
+            final = ImageConv(last, 7)
             self.head = nn.Sequential(final)
         if config.residual:
             # The first image is then the plain blend of the sensor images, which training improves from there.
@@ -333,7 +334,7 @@ class Decoder(nn.Module):
             x = up(x)
             if latent.skips:
                 x = x + latent.skips[level]
-            x = F.relu(norm(x, _at(lam, x), self.embed), inplace=True)
+            x = norm(x, _at(lam, x), self.embed, rectify=True)
         if self.config.space_to_depth:
             x = F.relu(x + self.refine(x))
         x = self.head(x)
