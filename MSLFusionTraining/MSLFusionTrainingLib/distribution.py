@@ -1,5 +1,6 @@
 """The processes of a training: one on its own, or several that Lightning Fabric starts and lets talk."""
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -59,6 +60,8 @@ def start(device: torch.device, devices: int = 1, nodes: int = 1) -> Processes:
     """
     if devices < 1 or nodes < 1:
         raise InputError("devices and nodes must be at least 1.")
+    if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun has decided already
+        devices, nodes = int(os.environ["LOCAL_WORLD_SIZE"]), int(os.environ["GROUP_WORLD_SIZE"])
     if devices == nodes == 1:
         return Processes(device)
     if device.type == "cuda" and devices > torch.cuda.device_count():

@@ -60,6 +60,28 @@ def test_impossible_devices_are_refused(monkeypatch: pytest.MonkeyPatch) -> None
         start(torch.device("cpu"), 2)
 
 
+def test_processes_of_torchrun_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, object]] = []
+
+    class Fabric:
+        global_rank, world_size, device = 3, 6, torch.device("cpu")
+
+        def __init__(self, **settings: object) -> None:
+            asked.append(settings)
+
+        def launch(self) -> None:
+            pass
+
+    module = type(sys)("lightning.fabric")
+    module.Fabric = Fabric  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lightning.fabric", module)
+    for name, value in {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "3"}.items():
+        monkeypatch.setenv(name, value)
+    found = start(torch.device("cpu"))
+    assert (found.rank, found.world, found.first) == (3, 6, False)
+    assert asked == [{"accelerator": "cpu", "devices": 2, "num_nodes": 3, "strategy": "ddp"}]
+
+
 def test_one_process_needs_no_lightning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "lightning.fabric", None)
     alone = start(torch.device("cpu"))
