@@ -246,10 +246,10 @@ def consistent_mr(
         following = (1.0 + math.sqrt(1.0 + 4.0 * momentum**2)) / 2.0
         ahead = moved + (momentum - 1.0) / following * (moved - found)
         found, momentum = moved, following
-    final = measured_kspace(found)
-    if sigma == 0.0:
-        final = torch.where(measured > 0, kspace, final)
-    return inverse_fourier(final, operator.convention)
+    if sigma > 0.0:
+        # The last step towards the data would bring noise back to where the image is empty.
+        return phase * found
+    return inverse_fourier(torch.where(measured > 0, kspace, measured_kspace(found)), operator.convention)
 
 
 def _sense(operator: CartesianMR, kspace: Tensor, image: Tensor, sigma: float, job: Job) -> Tensor:
