@@ -388,7 +388,8 @@ def test_sensors_file_with_another_grid_is_refused(tmp_path):
     source = VolumeSource(ct, mr, DENSE, Reconstructor(FakeLoaded(), "cpu").options())
     header = source.header()
     header["geometry"] = header["geometry"] | {"pixel_mm": 3.0}
-    with SensorWriter(tmp_path / "s.h5", SensorHeader(**header)):
-        pass
+    with SensorWriter(tmp_path / "s.h5", SensorHeader(**header)) as writer:
+        batch = source.measure(source.occupied, torch.device("cpu"))
+        writer.write(source.occupied, batch.sinogram[:, 0].numpy(), batch.kspace.numpy())
     with SensorReader(tmp_path / "s.h5") as reader, pytest.raises(InputError, match="does not fit its image grid"):
         Reconstructor(FakeLoaded(), "cpu").reconstruct([0], sensors=reader)
