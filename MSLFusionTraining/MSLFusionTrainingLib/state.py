@@ -5,16 +5,18 @@ metadata. The randomness of a step depends on the seed and the step's number alo
 """
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.io.atomic import atomic_path
+from MSLFusionLib.io.checkpoints import MAX_HEADER
 
 LAST, BEST = "state.safetensors", "best.safetensors"
 _KEY = "mslfusion-training"
@@ -89,11 +91,15 @@ def load_extra(path: Path) -> dict[str, Tensor]:
 def read_facts(path: Path) -> dict[str, Any]:
     """The facts stored beside the tensors; InputError when the file is not a training state."""
     try:
-        with safe_open(path, "pt") as file:
-            facts = json.loads((file.metadata() or {})[_KEY])
+        # One open of the file, so that a reader beside the run never sees parts of two states.
+        with path.open("rb") as file:
+            size = struct.unpack("<Q", file.read(8))[0]
+            if size > MAX_HEADER:
+                raise ValueError("no header")
+            facts = json.loads(json.loads(file.read(size))["__metadata__"][_KEY])
     except FileNotFoundError:
         raise InputError(f"The training state {path} does not exist.") from None
-    except (SafetensorError, OSError, KeyError, ValueError):
+    except (OSError, KeyError, ValueError, TypeError, struct.error):
         raise InputError(f"{path} is not the state of a training, or it is damaged.") from None
     return dict(facts)
 
