@@ -1,6 +1,7 @@
 """A training run: steps, logs, checkpoints, what goes wrong, export."""
 
 import json
+import locale
 from dataclasses import replace
 from pathlib import Path
 
@@ -217,6 +218,8 @@ def test_bf16_and_compile_are_options(heads: SliceSet, tmp_path: Path) -> None:
     assert torch.allclose(a, b, rtol=0.05, atol=1e-3)
     assert not torch.equal(a, b)
     assert next(half.model.parameters()).dtype == torch.float32
+    # VTK, where another test has loaded it, leaves the process with ASCII, in which torch cannot read its own files.
+    locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
     compiled = trainer(config(compile=True), heads, tmp_path)
     assert isinstance(compiled._compiled, torch._dynamo.eval_frame.OptimizedModule)
 
