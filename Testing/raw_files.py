@@ -98,7 +98,8 @@ def acquisition(line: np.ndarray, flags: int = 0, position=(0, 0, 0), directions
     head["available_channels"] = head["active_channels"] = coils
     head["center_sample"] = samples // 2
     head["position"] = position
-    for name, vector in zip(("read_dir", "phase_dir", "slice_dir"), np.eye(3) if directions is None else directions, strict=True):
+    vectors = np.eye(3) if directions is None else directions
+    for name, vector in zip(("read_dir", "phase_dir", "slice_dir"), vectors, strict=True):
         head[name] = vector
     for name, value in counters.items():
         if name in _COUNTERS:

@@ -100,8 +100,8 @@ def test_data_consistency_is_on_unless_switched_off(files, tmp_path):
         said = "were not corrected" if name == "off" else "were corrected towards what was measured"
         assert said in (out / "report.html").read_text(encoding="utf-8")
         volumes[name] = {row["image"]: row for row in record["metrics"]["images"]}
-    for image, side in (("lambda 0", "ct"), ("lambda 1", "mr")):
-        assert volumes["on"][image][f"mae_{side}"] < volumes["off"][image][f"mae_{side}"]
+    for hybrid, side in (("lambda 0", "ct"), ("lambda 1", "mr")):
+        assert volumes["on"][hybrid][f"mae_{side}"] < volumes["off"][hybrid][f"mae_{side}"]
 
 
 def test_a_lambda_map_is_followed_from_place_to_place(files, tmp_path):

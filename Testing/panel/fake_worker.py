@@ -1,9 +1,9 @@
 """A worker without a process: answers the real protocol from tiny arrays, when the test says so.
 
-    worker = FakeWorker()            answers by itself, in later turns of the event loop
-    worker.held = {"reconstruct"}    requests of these kinds wait until `worker.answer()` (or a cancel)
-    worker.failures["register"] = "No overlap."
-    worker.die("The worker ended.")
+worker = FakeWorker()            answers by itself, in later turns of the event loop
+worker.held = {"reconstruct"}    requests of these kinds wait until `worker.answer()` (or a cancel)
+worker.failures["register"] = "No overlap."
+worker.die("The worker ended.")
 """
 
 from collections import deque

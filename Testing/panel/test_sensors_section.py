@@ -409,14 +409,14 @@ def test_sensor_images_replace_those_of_the_last_time(opened, volumes, scene):
     fbp.SetName("My FBP")
     opened.ui.sensorImagesButton.click()
     settle()
-    assert volume_names(scene) == ["CT", "MR", "My FBP", "Zero-filled MR_1"]
+    assert volume_names(scene) == ["CT", "MR", "My FBP", "Zero-filled MR"]
     assert opened.worker.kinds().count("reconstruct") == 1  # the session was still there
     opened.parameters.sensors.views = 32
     settle()
     opened.ui.sensorImagesButton.click()
     settle()
     assert opened.worker.kinds().count("reconstruct") == 2
-    assert volume_names(scene) == ["CT", "MR", "My FBP", "Zero-filled MR_1"]
+    assert volume_names(scene) == ["CT", "MR", "My FBP", "Zero-filled MR"]
 
 
 @pytest.mark.parametrize("held", ["open_model", "reconstruct", "sensor_images"])
