@@ -38,8 +38,8 @@ class Inputs:
         """Equal for inputs that give the same session: a change of any voxel, transform or setting changes it."""
         plan = None if self.plan is None else tuple(sorted(self.plan.items()))
         return (
-            _state(self.ct),
-            _state(self.mr),
+            volume_state(self.ct),
+            volume_state(self.mr),
             plan,
             _file_state(self.sensors),
             self.modalities,
@@ -132,8 +132,8 @@ def volume_from_node(node: Any) -> Volume:
     return Volume(sitk.GetArrayFromImage(image), image.GetSpacing(), image.GetOrigin(), image.GetDirection())
 
 
-def _state(node: Any) -> tuple[Any, ...] | None:
-    """Changes whenever the node's voxels or place change."""
+def volume_state(node: Any) -> tuple[Any, ...] | None:
+    """Changes whenever the voxels or the place of a volume node do; costs no look at voxels."""
     if node is None:
         return None
     import vtk

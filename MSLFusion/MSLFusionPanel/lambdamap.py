@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from slicer.i18n import tr as _
 
 from MSLFusionLib.errors import InputError
+from MSLFusionPanel.inputs import volume_state
 from MSLFusionPanel.parameters import LambdaMode
 from MSLFusionPanel.task import later
 
@@ -36,22 +37,6 @@ def lambda_state(parameters: "MSLFusionParameterNode") -> tuple[Any, ...]:
         node = lam.segmentation
         return ("painted", lam.background, None if node is None else painted_state(node))
     return ("volume", volume_state(lam.volume))
-
-
-def volume_state(node: Any) -> tuple[Any, ...] | None:
-    """Changes whenever the voxels or the place of a volume node do."""
-    if node is None:
-        return None
-    import vtk
-
-    data, parent, matrix = node.GetImageData(), node.GetParentTransformNode(), vtk.vtkMatrix4x4()
-    node.GetIJKToRASMatrix(matrix)
-    return (
-        node.GetID(),
-        None if data is None else data.GetMTime(),
-        tuple(matrix.GetElement(i, j) for i in range(3) for j in range(4)),
-        None if parent is None else (parent.GetID(), parent.GetTransformToWorldMTime()),
-    )
 
 
 def result_grid(parameters: "MSLFusionParameterNode", session: "OpenSession | None" = None) -> "VolumeGeometry | None":

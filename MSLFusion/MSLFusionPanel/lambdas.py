@@ -11,8 +11,8 @@ from slicer.i18n import tr as _
 
 from MSLFusionLib.errors import InputError
 from MSLFusionPanel import slices
-from MSLFusionPanel.inputs import collect
-from MSLFusionPanel.lambdamap import lambda_state, map_steps, result_grid, volume_state
+from MSLFusionPanel.inputs import collect, volume_state
+from MSLFusionPanel.lambdamap import lambda_state, map_steps, result_grid
 from MSLFusionPanel.overlay import Overlay
 from MSLFusionPanel.paint import Paint
 from MSLFusionPanel.parameters import LambdaMode
