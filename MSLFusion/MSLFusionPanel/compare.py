@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from MSLFusionPanel.checkerboard import checkerboard_steps, voxels_to_voxels, window_of
 from MSLFusionPanel.hidden import hidden_node, remove
-from MSLFusionPanel.inputs import mr_on_grid
+from MSLFusionPanel.inputs import mr_on_grid, volume_state
 from MSLFusionPanel.sliceviews import set_opacity, show_layers, slice_composites, take_back
 
 if TYPE_CHECKING:
@@ -192,15 +192,7 @@ def _events(node: Any) -> tuple[int, ...]:
 
 def _state(node: Any) -> tuple[Any, ...]:
     """Changes when the volume looks otherwise in a slice view."""
-    matrix, parent = vtk.vtkMatrix4x4(), node.GetParentTransformNode()
-    node.GetIJKToRASMatrix(matrix)
-    return (
-        node.GetID(),
-        node.GetImageData().GetMTime(),
-        tuple(matrix.GetElement(i, j) for i in range(3) for j in range(4)),
-        None if parent is None else (parent.GetID(), parent.GetTransformToWorldMTime()),
-        window_of(node),
-    )
+    return (volume_state(node), window_of(node))
 
 
 def _coloured(node: Any, color: str) -> Any:
