@@ -1,57 +1,29 @@
-"""The panel as a whole: its sections, the scene it follows, the one long job it runs."""
+"""The panel as a whole: its sections, and what its one long job shows."""
 
-import logging
-from collections.abc import Callable, Generator
 from typing import Any
-
-import qt
-import slicer
-import vtk
-from slicer.i18n import tr as _
-from slicer.util import VTKObservationMixin
 
 from MSLFusionPanel.coregister import CoregisterSection
 from MSLFusionPanel.data import DataSection
-from MSLFusionPanel.heights import FreshHeight
+from MSLFusionPanel.frame import Frame
 from MSLFusionPanel.lambdas import LambdaSection
 from MSLFusionPanel.log import LogSection
 from MSLFusionPanel.logic import MSLFusionLogic
-from MSLFusionPanel.messages import Messages
 from MSLFusionPanel.model import ModelSection
 from MSLFusionPanel.parameters import NODES, MSLFusionParameterNode
 from MSLFusionPanel.reconstruct import ReconstructSection
 from MSLFusionPanel.results import ResultsSection
-from MSLFusionPanel.section import Section
 from MSLFusionPanel.sensors import SensorsSection
-from MSLFusionPanel.task import Task
-
-Steps = Generator[Any, Any, Any]
 
 
-class Panel(VTKObservationMixin):
-    """Sections over one parameter node.
+class Panel(Frame):
+    """The sections of MSL Fusion."""
 
-    Everything that changes calls `changed`; once the event loop turns, `update` shows the present state. So nothing
-    depends on the order in which things change, and a scene that is closed or replaced needs no special case.
-    """
+    NODES = NODES
+    ALIGNED = ("ctNoiseCheckBox", "mrNoiseCheckBox", "sweepCheckBox")
+    parameters: MSLFusionParameterNode | None
 
     def __init__(self, root: Any, ui: Any, logic: MSLFusionLogic) -> None:
-        VTKObservationMixin.__init__(self)
-        self.root = root
-        self.ui = ui
-        self.logic = logic
-        self.parameters: MSLFusionParameterNode | None = None
-        self.updating = False
-        self.entered = False
-        self.messages = Messages(ui)
-        self.task: Task | None = None
-        self.task_owner: Any = None
-        self._percent: int | None = None
-        self._gui_tag: Any = None
-        self._due = False
-        self._ended = False
-        self._fresh_height = FreshHeight()
-        self._measured: Any = None
+        Frame.__init__(self, root, ui, logic)
         self.log = LogSection(self)
         self.data = DataSection(self)
         self.coregister = CoregisterSection(self)
@@ -61,7 +33,7 @@ class Panel(VTKObservationMixin):
         self.reconstruct = ReconstructSection(self)
         self.results = ResultsSection(self)
         # Reconstruct last but one: whether Apply can be pressed follows from the messages of the others.
-        self.sections: list[Section] = [
+        self.sections = [
             self.log,
             self.data,
             self.coregister,
@@ -72,200 +44,21 @@ class Panel(VTKObservationMixin):
             self.reconstruct,
         ]
 
-    def setup(self) -> None:
-        """Connect everything."""
-        self._align_labels()
-        self._measured = self.root.parentWidget()
-        if self._measured is not None:
-            self._measured.installEventFilter(self._fresh_height)
-        self._let_keys_reach_selectors()
-        for section in self.sections:
-            section.setup()
-        scene = slicer.mrmlScene
-        self.addObserver(scene, scene.StartCloseEvent, self._scene_closes)
-        self.addObserver(scene, scene.EndCloseEvent, self._scene_ready)
-        self.addObserver(scene, scene.EndImportEvent, self._scene_ready)
-        self.addObserver(scene, scene.NodeAboutToBeRemovedEvent, self._node_leaves)
-        self.addObserver(scene, scene.NodeAddedEvent, self.changed)
-        self.addObserver(scene, scene.NodeRemovedEvent, self.changed)
-        self.logic.worker.on_change.append(self.changed)
-        self.logic.worker.on_message.append(self.tell)
-        self._set_parameters(self.logic.getParameterNode())
-
-    def _align_labels(self) -> None:
-        """One width for the labels of all fields, so that the fields of all sections begin at one place."""
-        names = [name for name in vars(self.ui) if name.endswith("Label")]
-        labels = [getattr(self.ui, name) for name in (*names, "ctNoiseCheckBox", "mrNoiseCheckBox", "sweepCheckBox")]
-        width = max(label.sizeHint.width() for label in labels)
-        for label in labels:
-            label.minimumWidth = width
-
-    def _let_keys_reach_selectors(self) -> None:
-        """Slicer's node selectors pass the focus on to themselves, who never take it: Tab would leave them out."""
-        for selector in vars(self.ui).values():
-            if selector.inherits("qMRMLNodeComboBox"):
-                for box in (child for child in selector.children() if child.inherits("QComboBox")):
-                    box.setFocusProxy(None)
-                    box.setFocusPolicy(qt.Qt.StrongFocus)
-                    selector.setFocusProxy(box)
-
-    def enter(self) -> None:
-        """The module is shown."""
-        self.entered = True
-        if self.parameters is None:
-            self._set_parameters(self.logic.getParameterNode())
-        for section in self.sections:
-            section.enter()
-        self.changed()
-
-    def exit(self) -> None:
-        """Another module is shown: what runs goes on."""
-        self.entered = False
-        for section in self.sections:
-            section.exit()
-
-    def cleanup(self) -> None:
-        """The module ends."""
-        self._ended = True
-        self.cancel()
-        for section in self.sections:
-            section.cleanup()
-        self._set_parameters(None)
-        if self._measured is not None:
-            self._measured.removeEventFilter(self._fresh_height)
-        self.removeObservers()
-        self.logic.worker.on_change.clear()
-        self.logic.worker.on_message.clear()
-        self.logic.cleanup()
-
-    def changed(self, *_arguments: Any) -> None:
-        """Something changed: `update` is called once, when the event loop turns."""
-        if not self._due and not self._ended:
-            self._due = True
-            qt.QTimer.singleShot(0, self._update_when_due)
-
-    def update(self) -> None:
-        """Bring every section up to date, now."""
-        if self.parameters is None or self._ended:
-            return
-        self.updating = True
-        try:
-            for section in self.sections:
-                section.update()
-        finally:
-            self.updating = False
-
     def tell(self, sentence: str) -> None:
         """A sentence for the log."""
         self.log.add(sentence)
 
-    def run(
+    def draw_progress(
         self,
-        owner: Any,
-        steps: Steps,
-        done: Callable[[Any], None],
-        failed: Callable[[str], None],
-        title: str,
-        cancelled: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Run the one long job: `owner` is the button that becomes Cancel meanwhile; steps: see task.Task.
-
-        Exactly one of done(value), failed(sentence) and cancelled() is called.
-        """
-        if self.task is not None:
-            raise RuntimeError("there is another job already")
-        self.task_owner = owner
-        self.tell(_("{title} started.").format(title=title))
-
-        def ended(tell: str, call: Callable[[], None]) -> None:
-            self.task = self.task_owner = self._percent = None
-            self.reconstruct.show_progress(None)
-            self.tell(tell)
-            try:
-                call()
-            finally:
-                self.changed()
-
-        self.task = Task(
-            self.logic.worker,
-            steps,
-            on_done=lambda value: ended(_("{title} is done.").format(title=title), lambda: done(value)),
-            on_failed=lambda sentence: ended(
-                _("{title} failed: {sentence}").format(title=title, sentence=sentence), lambda: failed(sentence)
-            ),
-            on_cancelled=lambda: ended(_("{title} was cancelled.").format(title=title), cancelled),
-            on_progress=lambda *progress: self.show_progress(title, *progress),
-            on_warning=self.tell,
-        )
-        self.reconstruct.show_progress(title)
-        self.changed()
-        self.task.start()
-
-    def show_progress(
-        self,
-        title: str,
+        title: str | None,
         stage: str | None = None,
         done: int | None = None,
         total: int | None = None,
         seconds_left: float | None = None,
     ) -> None:
-        """How far the long job is: at its button, and in section 6."""
-        self._percent = round(100 * done / total) if done is not None and total else None
-        self.task_owner.text = self.cancel_text()
+        """In section 6."""
         self.reconstruct.show_progress(title, stage, done, total, seconds_left)
 
-    def cancel_text(self) -> str:
-        """What the button of the long job shows: how far it is can be seen wherever the panel is scrolled to."""
-        return _("Cancel") if self._percent is None else _("Cancel ({percent} %)").format(percent=self._percent)
-
-    def cancel(self) -> None:
-        """Stop the long job; the scene is as it was."""
-        if self.task is not None:
-            self.task.cancel()
-
-    def runs(self, owner: Any) -> bool:
-        """Whether the long job belongs to this button."""
-        return self.task is not None and self.task_owner is owner
-
-    def _update_when_due(self) -> None:
-        self._due = False
-        try:
-            self.update()
-        except Exception:
-            logging.exception("MSL Fusion: the panel could not be brought up to date")
-
-    def _scene_closes(self, *_arguments: Any) -> None:
-        self.cancel()
-        self._set_parameters(None)
+    def scene_left(self) -> None:
+        """The session belongs to the scene's volumes."""
         self.logic.session = None
-        for section in self.sections:
-            section.scene_closed()
-
-    def _scene_ready(self, *_arguments: Any) -> None:
-        if self.entered or self.parameters is not None:
-            self._set_parameters(self.logic.getParameterNode())
-
-    @vtk.calldata_type(vtk.VTK_OBJECT)
-    def _node_leaves(self, _scene: Any, _event: str, node: Any) -> None:
-        """Nothing is chosen where the node was: Slicer's selectors would go on to another one by themselves."""
-        if self.parameters is None:
-            return
-        for pack_name, name in NODES:
-            pack = getattr(self.parameters, pack_name)
-            if getattr(pack, name) is node:
-                setattr(pack, name, None)
-
-    def _set_parameters(self, parameters: MSLFusionParameterNode | None) -> None:
-        if self.parameters is not None:
-            self.parameters.disconnectGui(self._gui_tag)
-            self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.changed)
-        self.parameters = parameters
-        self._gui_tag = None
-        if parameters is not None:
-            self.updating = True
-            try:
-                self._gui_tag = parameters.connectGui(self.ui)
-            finally:
-                self.updating = False
-            self.addObserver(parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.changed)
-            self.changed()

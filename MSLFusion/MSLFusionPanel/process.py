@@ -114,8 +114,8 @@ class Worker:
         self.client = client
         if self._remote is None:
             self._link = ProcessLink(
-                _command(),
-                _environment(),
+                batch_command("worker"),
+                environment(),
                 lambda data: self._receive(client, data),
                 self._logged,
                 lambda *end: self._ended(client, *end),
@@ -194,7 +194,7 @@ class Worker:
             return
         if failure:
             sentence = _("The worker could not be started ({reason}): {program}")
-            self._give_up(sentence.format(reason=failure, program=_command()[0]))
+            self._give_up(sentence.format(reason=failure, program=batch_command("worker")[0]))
             return
         needed = any(call.request not in _GREETINGS for call in client.calls)
         self._failed(_reason(self.log, code, crashed), needed)
@@ -270,17 +270,17 @@ def _tell(listeners: list[Callable[..., Any]], *values: Any) -> None:
             logging.exception("MSLFusion: a fault while the panel was told of the worker")
 
 
-def _command() -> list[str]:
-    """The worker's command line: Slicer's own Python runs the batch script, which lies beside this package."""
+def batch_command(*words: str) -> list[str]:
+    """The command line of `mslfusion WORDS`: Slicer's own Python runs the batch script beside this package."""
     name = "PythonSlicer.exe" if os.name == "nt" else "PythonSlicer"
     installed = os.path.join(slicer.app.slicerHome, "bin", name)
     # Where Slicer was built it lies elsewhere, but always on the path.
     python = installed if os.path.isfile(installed) else shutil.which("PythonSlicer") or installed
     script = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "batch.py")
-    return [python, script, "worker"]
+    return [python, script, *words]
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Changes to the application's environment, in which Slicer, too, runs PythonSlicer (slicer.util.pip_install)."""
     return {
         "PYTHONUTF8": "1",

@@ -242,7 +242,7 @@ def test_the_modules_own_test_with_a_real_worker(
     from MSLFusionPanel.links import ProcessLink
 
     script = str(ROOT / "MSLFusion" / "batch.py")
-    monkeypatch.setattr(process, "_command", lambda: [sys.executable, script, "worker"])
+    monkeypatch.setattr(process, "batch_command", lambda *words: [sys.executable, script, *words])
     small = {"size": (40, 40, 8), "spacing_mm": (5.0, 5.0, 20.0), "misalign_mm": 5.0, "misalign_deg": 3.0}
     small |= {"moving_size": (36, 36, 8), "moving_spacing_mm": (5.5, 5.5, 20.0)}
     monkeypatch.setattr(samples, "HEAD", {**samples.HEAD, **small})
