@@ -149,12 +149,12 @@ def _guarded(run: Callable[[], Any], console: Console, debug: bool) -> int:
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             traceback.print_exception(error, file=console.err)
-        sentence, code = _explained(error, console.stop_signal)
+        sentence, code = explained(error, console.stop_signal)
     console.error(sentence, code)
     return code
 
 
-def _explained(error: BaseException, stop_signal: int | None) -> tuple[str, int]:
+def explained(error: BaseException, stop_signal: int | None = None) -> tuple[str, int]:
     """The line and the exit code for what ended a command."""
     if isinstance(error, KeyboardInterrupt):
         return "Cancelled: nothing was written.", 128 + signal.SIGINT

@@ -12,6 +12,7 @@ TRAIN_SUMMARY = "Train a network. Settings come from a preset, then from a TOML 
 
 def add_commands(subparsers: Any) -> None:
     """Add our parsers; see MSLFusionLib.cli for how providers are found."""
+    from MSLFusionTrainingLib.control import add_control
     from MSLFusionTrainingLib.prepare.command import add_parser as add_prepare
 
     add_prepare(subparsers)
@@ -25,6 +26,7 @@ def add_commands(subparsers: Any) -> None:
     train.add_argument("--devices", type=whole_number(1), default=1, metavar="N", help="GPUs or processes, a machine")
     train.add_argument("--nodes", type=whole_number(1), default=1, metavar="N", help="machines")
     train.add_argument("--workers", type=whole_number(1), default=1, help="processes that generate heads")
+    add_control(train)
     _add_settings(train)
     train.set_defaults(run=run_train)
 
@@ -90,19 +92,34 @@ def _table(text: str) -> dict[str, Any]:
 
 
 def settings(args: Any) -> Any:
-    """The TrainConfig of the parsed arguments: preset, then file, then flags."""
+    """The TrainConfig of the parsed arguments: preset, then file, then flags.
+
+    Without a file a run that goes on keeps its own settings, with the flags on top.
+    """
     from dataclasses import fields
 
     from MSLFusionTrainingLib.config import TrainConfig
+    from MSLFusionTrainingLib.facts import LAST, read_facts
 
     given = {f: getattr(args, f.name) for f in fields(TrainConfig) if getattr(args, f.name) is not None}
     changes = {f.name: value == "true" if isinstance(f.default, bool) else value for f, value in given.items()}
-    return TrainConfig.from_file(args.config, changes) if args.config else TrainConfig.from_dict(changes)
+    if args.config:
+        return TrainConfig.from_file(args.config, changes)
+    state = args.output / LAST
+    return TrainConfig.from_dict((read_facts(state)["config"] if state.exists() else {}) | changes)
 
 
 def run_train(args: Any, context: Any) -> None:
     """`mslfusion train`."""
+    from MSLFusionTrainingLib import control
+
+    if control.asked(args):
+        control.run(args, context)
+        return
     config = settings(args)
+    if args.background:
+        control.run_in_background(args, context)
+        return
     from MSLFusionLib.progress import Job
     from MSLFusionLib.recon.devices import choose_device
     from MSLFusionTrainingLib.distribution import start
@@ -113,14 +130,22 @@ def run_train(args: Any, context: Any) -> None:
 
         config = with_data(config)
     processes = start(choose_device(args.device), args.devices, args.nodes)
-    # One process speaks for all; any of them may be told to stop.
-    job = context.job if processes.first else Job(cancelled=context.job.cancelled)
-    train, validation = _slices(config, args, job, processes)
-    trainer = Trainer(config, train, validation, args.output, processes)
-    if trainer.resume(job) and processes.first:
-        context.console.say(f"Going on at iteration {trainer.iteration} of {config.iterations}.")
-    trainer.run(job)
-    if processes.first:
+    with control.watched(args, config, context, processes) as run:
+        # One process speaks for all; any of them may be told to stop.
+        job = run.job if processes.first else Job(cancelled=run.job.cancelled)
+        train, validation = _slices(config, args, job, processes)
+        trainer = Trainer(config, train, validation, args.output, processes)
+        if trainer.resume(job) and processes.first:
+            context.console.say(f"Going on at iteration {trainer.iteration} of {config.iterations}.")
+        run.follow(trainer)
+        trainer.run(job)
+    if not processes.first:
+        return
+    if run.asked:
+        outcome = {"output": str(args.output), "iterations": run.iteration, "stopped": True}
+        text = f"Stopped as asked at iteration {run.iteration}: the same command goes on from there."
+        context.console.result(outcome, text)
+    else:
         outcome = {"output": str(args.output), "iterations": trainer.iteration, "best": trainer.best}
         context.console.result(outcome, f"Trained: {args.output}")
 

@@ -11,7 +11,9 @@ import numpy as np
 from MSLFusionLib.io.atomic import atomic_path
 
 LOG, VALIDATION, SAMPLES, BOARD = "log.csv", "validation.jsonl", "samples", "tensorboard"
-TERMS = ("loss", "reconstruction", "fusion", "feature", "aux", "gradient_norm")
+LATEST = "sample.npz"
+"""The pictures of the last validation as numbers: iteration, roles, images (n, 3, H, W)."""
+TERMS = ("loss", "reconstruction", "fusion", "feature", "aux", "consistent", "gradient_norm")
 _COLUMNS = ("iteration", "learning_rate", "seconds_per_iteration", *TERMS)
 
 
@@ -37,10 +39,15 @@ class Logs:
     def validation(
         self, iteration: int, result: dict[str, Any], roles: Sequence[str], images: Sequence[Sequence[np.ndarray]]
     ) -> None:
-        """One line of figures, and a picture: a row for each modality of sensor image, network, truth."""
+        """One line of figures, and a picture: a row for each modality of sensor image, network, truth.
+
+        The last picture is kept as numbers, too.
+        """
         with (self.folder / VALIDATION).open("a", encoding="utf-8") as file:
             file.write(json.dumps({"iteration": iteration, **result}) + "\n")
         mosaic = np.concatenate([np.concatenate(row, 1) for row in images], 0).clip(0, 1)
+        with atomic_path(self.folder / LATEST) as temporary:
+            np.savez(temporary, iteration=iteration, roles=list(roles), images=np.asarray(images, np.float32))
         from matplotlib import image as files
 
         with atomic_path(self.folder / SAMPLES / f"iteration-{iteration:06d}.png") as temporary:

@@ -5,7 +5,6 @@ metadata. The randomness of a step depends on the seed and the step's number alo
 """
 
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ from torch import Tensor, nn
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.io.atomic import atomic_path
-from MSLFusionLib.io.checkpoints import MAX_HEADER
+from MSLFusionTrainingLib.facts import BEST, KEY, LAST, read_facts
 
-LAST, BEST = "state.safetensors", "best.safetensors"
-_KEY = "mslfusion-training"
+__all__ = ["BEST", "LAST", "load_extra", "load_state", "load_weights", "read_facts", "save_state", "sweep"]
 
 
 def save_state(
@@ -45,7 +43,7 @@ def save_state(
     tensors |= {f"extra/{key}": value for key, value in (extra or {}).items()}
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={_KEY: json.dumps(facts)})
+        save_file(tensors, temporary, metadata={KEY: json.dumps(facts)})
 
 
 def load_state(
@@ -86,22 +84,6 @@ def load_extra(path: Path) -> dict[str, Tensor]:
     """The further tensors that were stored with a state."""
     read_facts(path)
     return _part(_tensors(path), "extra/")
-
-
-def read_facts(path: Path) -> dict[str, Any]:
-    """The facts stored beside the tensors; InputError when the file is not a training state."""
-    try:
-        # One open of the file, so that a reader beside the run never sees parts of two states.
-        with path.open("rb") as file:
-            size = struct.unpack("<Q", file.read(8))[0]
-            if size > MAX_HEADER:
-                raise ValueError("no header")
-            facts = json.loads(json.loads(file.read(size))["__metadata__"][_KEY])
-    except FileNotFoundError:
-        raise InputError(f"The training state {path} does not exist.") from None
-    except (OSError, KeyError, ValueError, TypeError, struct.error):
-        raise InputError(f"{path} is not the state of a training, or it is damaged.") from None
-    return dict(facts)
 
 
 def sweep(folder: Path) -> None:
