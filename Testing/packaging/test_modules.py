@@ -64,15 +64,20 @@ print(json.dumps({{"loaded": loaded, "samples": samples, "help": parent.helpText
     assert "Docs/tutorial.md" in found["help"]
 
 
-def test_the_training_panel_says_where_training_is_done(tmp_path: Path) -> None:
-    code = """
+def test_the_training_module_loads_nothing_heavy(tmp_path: Path) -> None:
+    code = f"""
 import MSLFusionTraining
-widget = MSLFusionTraining.MSLFusionTrainingWidget()
-widget.setup()
-print(widget.layout.widgets[0].text)
+parent = light_slicer.Parent()
+module = MSLFusionTraining.MSLFusionTraining(parent)
+loaded = [one for one in {HEAVY!r} if one in sys.modules]
+print(json.dumps({{"loaded": loaded, "help": parent.helpText, "needs": parent.dependencies}}))
 """
     done = in_slicer(code, tmp_path)
-    assert "mslfusion train" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["loaded"] == []
+    assert found["needs"] == ["MSLFusion"]
+    assert "Docs/training.md" in found["help"]
 
 
 def test_the_tests_of_the_modules_pass_on_slicer_core(tmp_path: Path) -> None:
