@@ -23,7 +23,7 @@ _STAGE = "total variation"
 def tv_ct(
     operator: CTOperator,
     sinogram: Tensor,
-    weight: float,
+    weight: float | Tensor,
     iterations: int = 200,
     non_negative: bool = True,
     initial: Tensor | None = None,
@@ -31,8 +31,8 @@ def tv_ct(
 ) -> Tensor:
     """Image (N, 1, H, W) in image units of a sinogram (N, 1, views, bins) of any angles.
 
-    weight: of the total variation, relative (see the module); 0 is least squares. initial: where to start, zero by
-    default. Raises InputError for a weight or number of iterations that is not possible, Cancelled.
+    weight: of the total variation, relative (see the module), one for all or for each slice (N,); 0 is least squares.
+    initial: where to start, zero by default. Raises InputError for a weight or number of iterations that is not possible, Cancelled.
     """
     data = sinogram.to(torch.float32)
     height, width = operator.geometry.image_shape
@@ -47,20 +47,26 @@ def tv_ct(
 def tv_mr(
     operator: CartesianMR,
     kspace: Tensor,
-    weight: float,
+    weight: float | Tensor,
     iterations: int = 100,
+    non_negative: bool = False,
     initial: Tensor | None = None,
     job: Job = NO_JOB,
 ) -> Tensor:
     """Complex image (N, 1, H, W) of k-space (N, coils, ky, kx); several coils need the operator's coil maps.
 
+    non_negative: of an object without phase, real and not negative, which is then what is looked for and returned.
     weight, initial, errors: as for `tv_ct`.
     """
     norm = _largest(operator, kspace)
     scale = norm / 8**0.5
     step = 0.99 / (2**0.5 * norm)
     steps = _Steps(step, step, step, scale)
-    return _primal_dual(operator.forward, operator.adjoint, kspace, weight, iterations, steps, False, initial, job)
+
+    def back(data: Tensor) -> Tensor:
+        return operator.adjoint(data).real if non_negative else operator.adjoint(data)
+
+    return _primal_dual(operator.forward, back, kspace, weight, iterations, steps, non_negative, initial, job)
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ def _primal_dual(
     forward: Callable[[Tensor], Tensor],
     adjoint: Callable[[Tensor], Tensor],
     data: Tensor,
-    weight: float,
+    weight: float | Tensor,
     iterations: int,
     steps: _Steps,
     non_negative: bool,
@@ -86,26 +92,63 @@ def _primal_dual(
 ) -> Tensor:
     if iterations < 1:
         raise InputError(f"An iterative reconstruction needs at least one iteration, not {iterations}.")
-    if not 0 <= weight < float("inf"):
-        raise InputError(f"The weight of the total variation must be 0 or more, not {weight:g}.")
-    back = adjoint(data)
-    radius = weight * back.abs().amax(dim=(1, 2, 3), keepdim=True) / steps.scale
-    image = torch.zeros_like(back) if initial is None else initial.to(back)
-    ahead = image
-    dual, across = torch.zeros_like(data), torch.zeros_like(torch.stack((image, image)))
-    for done in range(iterations):
-        job.step(_STAGE, done, iterations)
-        dual = (dual + steps.data * (forward(ahead) - data)) / (1 + steps.data)
-        across = across + (steps.gradient * steps.scale) * gradient(ahead)
-        length = (across.abs().square().sum(dim=0)).sqrt()
-        across = across * torch.where(length > radius, radius / length.clamp(min=1e-30), 1.0)
-        previous = image
-        image = image - steps.image * (adjoint(dual) - steps.scale * divergence(across))
-        if non_negative:
-            image = image.clamp(min=0)
-        ahead = 2 * image - previous
+    weights = torch.as_tensor(weight, dtype=torch.float32, device=data.device).reshape(-1, 1, 1, 1)
+    if not bool(((weights >= 0) & (weights < float("inf"))).all()):
+        raise InputError(f"The weight of the total variation must be 0 or more, not {weight}.")
+    with torch.no_grad():
+        back = adjoint(data)
+        radius = weights * back.abs().amax(dim=(1, 2, 3), keepdim=True) / steps.scale
+        image = torch.zeros_like(back) if initial is None else initial.to(back)
+        ahead = image
+        dual = torch.zeros_like(data)
+        across = _Across(image)
+        shrink = 1 / (1 + steps.data)
+        share = steps.data * shrink
+        for done in range(iterations):
+            job.step(_STAGE, done, iterations)
+            # Large arrays are read and written as few times as possible: that is most of the time.
+            dual.mul_(shrink).add_((forward(ahead) - data).mul_(share))
+            across.ascend(ahead, steps.gradient * steps.scale, radius)
+            moved = across.minus_divergence(adjoint(dual), steps.scale).mul_(-steps.image).add_(image)
+            if non_negative:
+                moved.clamp_(min=0)
+            ahead = torch.sub(moved, image).add_(moved)
+            image = moved
     job.step(_STAGE, iterations, iterations)
     return image
+
+
+class _Across:
+    """The dual variable of the gradient: down (N, 1, H - 1, W) and to the right (N, 1, H, W - 1); 0 at the edges."""
+
+    def __init__(self, image: Tensor) -> None:
+        self.down = torch.zeros_like(image[..., 1:, :])
+        self.right = torch.zeros_like(image[..., 1:])
+        self._length = torch.zeros_like(image.abs())
+
+    def ascend(self, image: Tensor, step: float, radius: Tensor) -> None:
+        """Add `step` times the image's gradient, then shorten to `radius` what is longer."""
+        self.down.add_(image[..., 1:, :], alpha=step).sub_(image[..., :-1, :], alpha=step)
+        self.right.add_(image[..., 1:], alpha=step).sub_(image[..., :-1], alpha=step)
+        length = self._length.zero_()
+        length[..., :-1, :] = _squared(self.down)
+        length[..., :-1] += _squared(self.right)
+        length.sqrt_()
+        factor = torch.div(radius, torch.maximum(length, radius).clamp_(min=1e-30), out=length)
+        self.down.mul_(factor[..., :-1, :])
+        self.right.mul_(factor[..., :-1])
+
+    def minus_divergence(self, image: Tensor, scale: float) -> Tensor:
+        """`image` minus `scale` times the divergence, in place."""
+        image[..., :-1, :].sub_(self.down, alpha=scale)
+        image[..., 1:, :].add_(self.down, alpha=scale)
+        image[..., :-1].sub_(self.right, alpha=scale)
+        image[..., 1:].add_(self.right, alpha=scale)
+        return image
+
+
+def _squared(values: Tensor) -> Tensor:
+    return torch.view_as_real(values).square().sum(dim=-1) if values.is_complex() else values.square()
 
 
 def gradient(image: Tensor) -> Tensor:
