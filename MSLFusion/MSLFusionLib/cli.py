@@ -29,7 +29,7 @@ from MSLFusionLib.progress import Job
 
 ENTRY_POINT_GROUP = "mslfusion.commands"
 _COMMAND_MODULES = (
-    "demo", "phantom", "register", "simulate", "sensors", "reconstruct", "models", "benchmark", "worker",
+    "demo", "phantom", "register", "simulate", "sensors", "reconstruct", "fuse", "models", "benchmark", "worker",
 )  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def _add_provider(subparsers: Any, provider: Provider) -> None:
 
 
 def _add_common_options(parser: argparse.ArgumentParser) -> None:
-    """Give --json and --debug to every command, those of plug-ins too."""
+    """Give --json, --stop-with-input and --debug to every command, those of plug-ins too."""
     groups = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
     for group in groups:
         for child in set(group.choices.values()):
@@ -119,6 +119,9 @@ def _add_common_options(parser: argparse.ArgumentParser) -> None:
         common = parser.add_argument_group("common options")
         common.add_argument(
             "--json", action="store_true", help="print one JSON object per line for progress and result"
+        )
+        common.add_argument(
+            "--stop-with-input", action="store_true", help="stop when standard input ends, for programs that start this"
         )
         common.add_argument("--debug", action="store_true", help="show the traceback of an error")
 
@@ -135,13 +138,13 @@ def main(argv: Sequence[str] | None = None, providers: Iterable[Provider] = ()) 
         return stop.code if isinstance(stop.code, int) else 2
     console = Console(as_json=args.json)
     context = Context(console, console.job(), ("mslfusion", *words))
-    return _guarded(lambda: args.run(args, context), console, args.debug)
+    return _guarded(lambda: args.run(args, context), console, args.debug, args.stop_with_input)
 
 
-def _guarded(run: Callable[[], Any], console: Console, debug: bool) -> int:
+def _guarded(run: Callable[[], Any], console: Console, debug: bool, stop_with_input: bool) -> int:
     """Call `run`; turn how it ends into an exit code and, when it fails, one line."""
     try:
-        with console.stoppable():
+        with console.stoppable(stop_with_input):
             run()
         return 0
     except BrokenPipeError:

@@ -1,13 +1,14 @@
 """What a running command shows: progress bar, plain lines or JSON lines; and how Ctrl-C reaches it."""
 
 import json
+import os
 import shutil
 import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from MSLFusionLib.io.runs import plain
@@ -110,8 +111,13 @@ class Console:
             self._end_stage(now)
 
     @contextmanager
-    def stoppable(self) -> Iterator[None]:
-        """Turn Ctrl-C and SIGTERM into a clean stop at the job's next check; the second Ctrl-C is immediate."""
+    def stoppable(self, with_input: bool = False) -> Iterator[None]:
+        """Turn Ctrl-C and SIGTERM into a clean stop at the job's next check; the second Ctrl-C is immediate.
+
+        with_input: so does the end of standard input, which every system has and which passes through launchers.
+        """
+        if with_input:
+            threading.Thread(target=self._follow_input, daemon=True).start()
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -128,6 +134,13 @@ class Console:
             self._clear_bar()
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+    def _follow_input(self) -> None:
+        with suppress(OSError):
+            while os.read(0, 4096):
+                pass
+        if self._stop_signal is None:
+            self._stop_signal = signal.SIGTERM
 
     def _end_stage(self, now: float) -> None:
         """Say how long the stage took, if one was going on: not each stage goes through all of its units."""

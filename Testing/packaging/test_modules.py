@@ -66,6 +66,7 @@ print(json.dumps({{"loaded": loaded, "samples": samples, "help": parent.helpText
 
 def test_the_training_module_loads_nothing_heavy(tmp_path: Path) -> None:
     code = f"""
+import json
 import MSLFusionTraining
 parent = light_slicer.Parent()
 module = MSLFusionTraining.MSLFusionTraining(parent)

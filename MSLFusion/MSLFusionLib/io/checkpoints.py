@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.io.atomic import atomic_path
-from MSLFusionLib.resources import models_folder
+from MSLFusionLib.resources import models_folder, user_models_folder
 
 if TYPE_CHECKING:
     import torch
@@ -132,7 +132,7 @@ def load_checkpoint(path: Path | str, device: str = "cpu") -> LoadedModel:
 
 
 def list_models(folders: Iterable[Path] = ()) -> list[ModelInfo]:
-    """Every model to choose from: shipped ones, those in the user's folders (MSLFUSION_MODELS) and in `folders`.
+    """Every model to choose from: shipped ones, those in the user's folders (see `model_folders`) and in `folders`.
 
     A name is the file's without its ending; where an earlier model has it already, the whole path. What a folder that
     is no folder of models may cost is bounded: see MAX_ENTRIES, MAX_LISTED and MAX_LISTED_HEADER.
@@ -167,9 +167,9 @@ def _candidates(folder: Path) -> list[Path]:
 
 
 def model_folders() -> list[Path]:
-    """Folders searched for models: the shipped one, then those named in the environment's MSLFUSION_MODELS."""
-    extra = os.environ.get("MSLFUSION_MODELS", "")
-    return [models_folder(), *(Path(p) for p in extra.split(os.pathsep) if p)]
+    """Folders searched for models: the shipped one, those named in the environment's MSLFUSION_MODELS, the user's."""
+    named = [Path(folder) for folder in os.environ.get("MSLFUSION_MODELS", "").split(os.pathsep) if folder]
+    return [models_folder(), *(named or [user_models_folder()])]
 
 
 def find_model(name_or_path: str | Path) -> Path:

@@ -22,7 +22,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "source", type=Path, metavar="FOLDER|CSV", help="a folder per patient, files side by side, or a table of paths"
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE.h5", help="the training set to write")
+    parser.add_argument("--output", type=Path, metavar="FILE.h5", help="the training set to write")
+    parser.add_argument(
+        "--list", action="store_true", help="write nothing: say which patients there are, or what a training set holds"
+    )
     parser.add_argument(
         "--modalities", nargs="+", metavar="NAME", help="first the one that stays in place (default: ct t1, or columns)"
     )
@@ -51,19 +54,18 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace, context: "Context") -> None:
     """Find the patients, prepare them, say what came of it."""
     from MSLFusionLib.io.runs import RunRecord
-    from MSLFusionTrainingLib.prepare.find import find_patients, table_modalities
+    from MSLFusionTrainingLib.prepare.find import find_patients
     from MSLFusionTrainingLib.prepare.run import Splitting, prepare
     from MSLFusionTrainingLib.prepare.settings import PrepareSettings
 
+    if args.list:
+        _list(args, context)
+        return
+    if args.output is None:
+        raise InputError("Name the training set to write: --output FILE.h5.")
     if args.output.suffix.lower() not in _ENDINGS:
         raise InputError(f"{args.output} must end in {' or '.join(_ENDINGS)}.")
-    modalities = tuple(args.modalities or ())
-    if not modalities:
-        modalities = table_modalities(args.source) if args.source.is_file() else ("ct", "t1")
-    patterns = dict(args.pattern)
-    unknown = [name for name in patterns if name not in modalities]
-    if unknown:
-        raise InputError(f"--pattern {unknown[0]}=... names no modality: they are {', '.join(modalities)}.")
+    modalities, patterns = _asked(args)
     settings = PrepareSettings(
         modalities=modalities,
         size=args.size,
@@ -99,6 +101,36 @@ def run(args: argparse.Namespace, context: "Context") -> None:
         "failed": [{"patient": name, "reason": sentence} for name, sentence in done.failed],
     }
     context.console.result(values, _summary(args.output, done))
+
+
+def _asked(args: argparse.Namespace) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The modalities and the patterns of their files."""
+    from MSLFusionTrainingLib.prepare.find import table_modalities
+
+    modalities = tuple(args.modalities or ())
+    if not modalities:
+        modalities = table_modalities(args.source) if args.source.is_file() else ("ct", "t1")
+    patterns = dict(args.pattern)
+    unknown = [name for name in patterns if name not in modalities]
+    if unknown:
+        raise InputError(f"--pattern {unknown[0]}=... names no modality: they are {', '.join(modalities)}.")
+    return modalities, patterns
+
+
+def _list(args: argparse.Namespace, context: "Context") -> None:
+    """What there is in a folder, a table or a training set."""
+    from MSLFusionTrainingLib.prepare.find import find_patients
+    from MSLFusionTrainingLib.prepare.listing import listed_scans, listed_set, said
+    from MSLFusionTrainingLib.prepare.settings import PrepareSettings
+    from MSLFusionTrainingLib.prepare.store import read_set
+
+    if args.source.suffix.lower() in _ENDINGS:
+        values = listed_set(read_set(args.source))
+    else:
+        modalities, patterns = _asked(args)
+        PrepareSettings(modalities=modalities)  # refuses names that are none
+        values = listed_scans(find_patients(args.source, modalities, patterns, args.ids, None), modalities)
+    context.console.result(values, said(values, args.source))
 
 
 def _summary(output: Path, done: "Prepared") -> str:

@@ -25,14 +25,15 @@ def table_modalities(source: Path) -> tuple[str, ...]:
 
 
 def find_patients(
-    source: Path, modalities: tuple[str, ...], patterns: dict[str, str], ids: str, key_file: Path
+    source: Path, modalities: tuple[str, ...], patterns: dict[str, str], ids: str, key_file: Path | None
 ) -> list[Patient]:
     """The patients of a CSV file or a folder, those with a missing scan too.
 
     Folder: a folder per patient; or files named after patient and modality side by side; or one patient's files; or
     the authors' slices. A scan is a file, a DICOM folder or a RIRE folder whose name has the modality as a word
     (ct.nii.gz, mr_T1/, p001_t1.nii), or fits its pattern. ids: "names" takes the folders' names as ids; "numbers"
-    counts, and keeps in `key_file` which number is whose, so that they stay when folders are added.
+    counts, and keeps in `key_file` which number is whose, so that they stay when folders are added; without one
+    folders keep their names, too.
     Raises InputError when there is nothing.
     """
     if not source.exists():
@@ -48,6 +49,8 @@ def find_patients(
             f"The folder {source} holds no scans of {', '.join(modalities)}: their files or folders must have the "
             "modality in their names, or be named by --pattern."
         )
+    if key_file is None:
+        return found
     if ids == "names":
         for patient in found:
             check_id(patient.id)
