@@ -210,9 +210,28 @@ class Client:
         }
         return self.request("resample", parameters, {"moving": moving.array}, **callbacks)
 
-    def describe_sensors(self, path: str, **callbacks: Any) -> Call:
-        """What a sensors file holds, without its data."""
-        return self.request("describe_sensors", {"path": path}, **callbacks)
+    def describe_sensors(
+        self,
+        path: str | None = None,
+        sinogram: str | None = None,
+        kspace: str | None = None,
+        coils: str | None = None,
+        select: Mapping[str, int] | None = None,
+        **callbacks: Any,
+    ) -> Call:
+        """What measured data are: a sensors file, or a sinogram and k-space (one may be absent)."""
+        return self.request("describe_sensors", _measured(path, sinogram, kspace, coils, select), **callbacks)
+
+    def sensor_pictures(
+        self,
+        path: str | None = None,
+        sinogram: str | None = None,
+        kspace: str | None = None,
+        select: Mapping[str, int] | None = None,
+        **callbacks: Any,
+    ) -> Call:
+        """Sinogram (line integrals) and k-space (decibels) slice by slice, in parts; needs no model."""
+        return self.request("sensor_pictures", _measured(path, sinogram, kspace, None, select), **callbacks)
 
     def reconstruct(
         self,
@@ -224,12 +243,23 @@ class Client:
         pixel_mm: float | None = None,
         latent_mb: float | None = None,
         consistency: bool = True,
+        sinogram: str | None = None,
+        kspace: str | None = None,
+        coils: str | None = None,
+        select: Mapping[str, int] | None = None,
+        register: bool | None = None,
         **callbacks: Any,
     ) -> Call:
-        """Measure and encode an input, so that it can be decoded: a session."""
+        """Measure and encode an input, so that it can be decoded: a session.
+
+        sensors: a sensors file. sinogram, kspace: files of raw data; coils: "rss" or "espirit"; select: of ISMRMRD
+        data; register: whether an MR measured in a frame of its own is registered to the CT (by default it is).
+        """
         parameters = {
+            **_measured(None, sinogram, kspace, coils, select),
             "plan": None if plan is None else dict(plan),
             "sensors": sensors,
+            "register": register,
             "modalities": list(modalities),
             "pixel_mm": pixel_mm,
             "latent_mb": latent_mb,
@@ -342,6 +372,14 @@ class Client:
                 code = code if isinstance(code, int) else 1
                 call.failure = Failure(str(header.get("sentence")), code, str(header.get("reason")))
                 call.on_error(call.failure)
+
+
+def _measured(
+    path: str | None, sinogram: str | None, kspace: str | None, coils: str | None, select: Mapping[str, int] | None
+) -> dict[str, Any]:
+    """The fields by which requests name measured data."""
+    fields = {"path": path, "sinogram": sinogram, "kspace": kspace, "coils": coils}
+    return fields | {"select": dict(select) if select else None}
 
 
 class Assembler:

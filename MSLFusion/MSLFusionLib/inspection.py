@@ -11,7 +11,7 @@ from MSLFusionLib.io.arrays import ArrayFile
 from MSLFusionLib.io.hdf5 import FAILURES, check_attribute_references, first_line, open_hdf5
 from MSLFusionLib.io.kspaces import open_kspace
 from MSLFusionLib.io.sensors import FORMAT, SensorReader
-from MSLFusionLib.io.sidecar import read_sidecar, sidecar_path
+from MSLFusionLib.io.sidecar import LEAST, read_sidecar, sidecar_path
 from MSLFusionLib.io.sinograms import open_sinogram
 from MSLFusionLib.progress import NO_JOB, Job
 
@@ -44,7 +44,10 @@ def inspected(
     with ArrayFile(path) as file:
         found = {name or "(unnamed)": f"{array.dtype} {list(array.shape)}" for name, array in file.arrays.items()}
         found |= {name: value[:200] for name, value in list(file.texts.items())[:50]}
-    missing = f"No description: write {path.name}.json (mslfusion sensors schema shows its fields)."
+    missing = (
+        f"No description: write {path.name}.json with at least {LEAST['sinogram']}; or {LEAST['kspace']} (mslfusion "
+        "sensors schema shows all fields)."
+    )
     return {"modality": "unknown", "kind": "arrays without a description", "found": found, "warnings": [missing]}
 
 

@@ -5,7 +5,6 @@ that are there before anything is made of that size; nothing is unpickled, and n
 """
 
 import math
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -319,12 +318,3 @@ def listed(names: "list[str]", most: int = 12) -> str:
     """Names for a sentence, the first few of them."""
     shown = [name or "(one unnamed array)" for name in names[:most]]
     return ", ".join(shown) + (", ..." if len(names) > most else "") if shown else "none"
-
-
-def stem(path: Path) -> Path:
-    """The path without its ending (.nii.gz is one)."""
-    name = path.name
-    for ending in (".nii.gz",):
-        if name.lower().endswith(ending):
-            return path.with_name(name[: -len(ending)])
-    return path.with_name(os.path.splitext(name)[0])

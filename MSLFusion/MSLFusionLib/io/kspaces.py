@@ -19,7 +19,7 @@ from MSLFusionLib.io import ismrmrd
 from MSLFusionLib.io.arrays import ArrayFile, StoredArray, listed
 from MSLFusionLib.io.hdf5 import FAILURES, check_references
 from MSLFusionLib.io.placement import Placement, placed
-from MSLFusionLib.io.sidecar import read_sidecar, sidecar_path
+from MSLFusionLib.io.sidecar import LEAST, read_sidecar, sidecar_path
 from MSLFusionLib.physics.masks import PointMask, SamplingMask, mask_of
 from MSLFusionLib.recon.geometry import VolumeGeometry
 
@@ -98,8 +98,8 @@ def open_kspace(path: Path | str, sidecar: Path | None = None, select: Mapping[s
         if {"kspace", "sino", "t1"} <= set(file.arrays):
             return _official(file)
         raise InputError(
-            f"{path} does not say how it was measured: describe it in {path.name}.json beside it (see: mslfusion "
-            f"sensors schema). It holds {listed(sorted(file.arrays))}."
+            f"{path} does not say how it was measured: describe it in {path.name}.json beside it, at least "
+            f"by {LEAST['kspace']} (see: mslfusion sensors schema). It holds {listed(sorted(file.arrays))}."
         )
     except BaseException:
         file.close()

@@ -5,14 +5,20 @@
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from MSLFusionLib.errors import InputError
-from MSLFusionLib.io.arrays import stem
 
 MAX_BYTES = 16 * 2**20
+LEAST = {
+    "sinogram": '"kind": "sinogram", "beam", "angles", "pitch_mm" and, but for parallel beams, "source_origin_mm" and '
+    '"source_detector_mm"',
+    "kspace": '"kind": "kspace" and "fov_mm"',
+}
+"""The fields that no description can do without, for people."""
 _NAME = {"type": "string", "maxLength": 1000}
 _LENGTH = {"type": "number", "exclusiveMinimum": 0, "maximum": 1e5}
 _VECTOR3 = {"type": "array", "items": {"type": "number"}, "minItems": 3, "maxItems": 3}
@@ -169,6 +175,15 @@ SCHEMA: dict[str, Any] = {
     "title": "Description of raw CT or MR data for MSLFusion",
     "oneOf": [_SINOGRAM, _KSPACE],
 }
+
+
+def stem(path: Path) -> Path:
+    """The path without its ending (.nii.gz is one)."""
+    name = path.name
+    for ending in (".nii.gz",):
+        if name.lower().endswith(ending):
+            return path.with_name(name[: -len(ending)])
+    return path.with_name(os.path.splitext(name)[0])
 
 
 def sidecar_path(data: Path) -> Path | None:

@@ -16,7 +16,7 @@ import numpy as np
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.io.arrays import ArrayFile, StoredArray, listed
 from MSLFusionLib.io.placement import Placement, placed
-from MSLFusionLib.io.sidecar import read_sidecar, sidecar_path
+from MSLFusionLib.io.sidecar import LEAST, read_sidecar, sidecar_path
 from MSLFusionLib.physics.geometry import MAX_BINS, MAX_VIEWS, FanBeamGeometry, scan_kind
 from MSLFusionLib.physics.units import MU_MAX
 
@@ -138,8 +138,8 @@ def open_sinogram(path: Path | str, sidecar: Path | None = None) -> SinogramFile
         if helsinki is not None:
             return _described(file, helsinki, "Helsinki tomography MATLAB file")
         raise InputError(
-            f"{path} does not say how it was scanned: describe it in {path.name}.json beside it (see: mslfusion "
-            f"sensors schema). It holds {listed(sorted(file.arrays))}."
+            f"{path} does not say how it was scanned: describe it in {path.name}.json beside it, at least "
+            f"by {LEAST['sinogram']} (see: mslfusion sensors schema). It holds {listed(sorted(file.arrays))}."
         )
     except BaseException:
         file.close()

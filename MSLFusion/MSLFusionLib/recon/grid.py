@@ -155,6 +155,17 @@ class NetworkGrid:
         inside = int(per_pixel[np.ix_(seen[0], seen[1])].sum())
         return 1.0 - inside / total if total else 0.0
 
+    def to_mm(self, number: float, x_mm: np.ndarray, y_mm: np.ndarray) -> np.ndarray:
+        """Physical points (n, 3) in LPS of points in the plane of slice `number`: mm from the network slice's centre,
+        x along its columns, y against its rows, as the scans of physics.geometry have them."""
+        index = np.empty((len(x_mm), 3))
+        index[:, 2 - self.slice_axis] = number
+        turned = ((self.row_axis, self.row_flipped, -np.asarray(y_mm)), (self.column_axis, self.column_flipped, x_mm))
+        for (axis, flipped, along), centre, mm in zip(turned, self.centre, self.spacing, strict=True):
+            place = centre + np.asarray(along) / mm
+            index[:, 2 - axis] = self.volume.shape[axis] - 1 - place if flipped else place
+        return self.volume.to_mm(index)
+
     def report(self, body: np.ndarray | None = None) -> dict[str, Any]:
         """What a run record keeps about the grid: axis, pixel, field of view, share of the body outside."""
         return {

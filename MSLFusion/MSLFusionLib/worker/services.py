@@ -18,7 +18,7 @@ import numpy as np
 from MSLFusionLib.errors import InputError, MSLFusionError
 from MSLFusionLib.progress import Job
 from MSLFusionLib.wire import PROTOCOL, Message
-from MSLFusionLib.worker import fields
+from MSLFusionLib.worker import fields, raw
 from MSLFusionLib.worker.machine import devices, free_memory
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ class Services:
             "models": self._models,
             "open_model": self._open_model,
             "describe_sensors": self._describe_sensors,
+            "sensor_pictures": self._sensor_pictures,
             "phantom": self._phantom,
             "register": self._register,
             "resample": self._resample,
@@ -206,12 +207,11 @@ class Services:
         job.step("resample", 1, 1)
         return {}, {"moved": sitk.GetArrayFromImage(moved)}
 
-    def _describe_sensors(self, message: Message, _job: Job, _part: SendPart) -> Answer:
-        from MSLFusionLib.io.sensors import SensorReader
-        from MSLFusionLib.recon.describe import described
+    def _describe_sensors(self, message: Message, job: Job, _part: SendPart) -> Answer:
+        return raw.described(message, self._options(), job), {}
 
-        with SensorReader(fields.text(message, "path")) as reader:
-            return described(reader.header), {}
+    def _sensor_pictures(self, message: Message, job: Job, part: SendPart) -> Answer:
+        return {"pictures": raw.pictures(message, _sender(part), job)}, {}
 
     def _reconstruct(self, message: Message, job: Job, _part: SendPart) -> Answer:
         from MSLFusionLib.recon.latents import DEFAULT_CAP
@@ -225,15 +225,20 @@ class Services:
         modalities = fields.texts(message, "modalities", ("ct", "mr"))
         consistency = fields.flag(message, "consistency") is not False
         ct, mr = fields.volume(message, "ct"), fields.volume(message, "mr")
+        pixel = fields.number(message, "pixel_mm") if "pixel_mm" in message.header else None
+        registration = None
         with ExitStack() as files:
-            reader = self._sensors(message, files)
+            reader = None
+            if "sensors" in message.header or raw.named(message):
+                reader = raw.opened(message, files, reconstructor.options(pixel), job)
+                registration = raw.registered(message, reader, modalities, str(reconstructor.device), job)
             source = reconstructor.source(
                 ct=ct,
                 mr=mr,
                 plan=plan,
                 sensors=reader,
                 modalities=modalities,
-                pixel_mm=fields.number(message, "pixel_mm") if "pixel_mm" in message.header else None,
+                pixel_mm=pixel,
                 job=job,
             )
             session = Session(reconstructor, source, modalities, cap, consistency)
@@ -255,6 +260,7 @@ class Services:
             "achieved": source.scanners.achieved(),
             "source": source.report(),
             "consistency": consistency,
+            "registration": registration,
             "latents": {"slices": len(latents), "bytes": latents.nbytes, "precision": latents.precision},
             "seconds": time.monotonic() - started,
         }, {}
@@ -326,14 +332,9 @@ class Services:
             raise OutdatedSession("That reconstruction was replaced by a newer one.")
         return self._open
 
-    @staticmethod
-    def _sensors(message: Message, files: ExitStack) -> Any:
-        """The sensors file that the request names, None when it names none."""
-        if "sensors" not in message.header:
-            return None
-        from MSLFusionLib.io.sensors import SensorReader
-
-        return files.enter_context(SensorReader(fields.text(message, "sensors")))
+    def _options(self) -> Any:
+        """How the open model sees its input, None without one."""
+        return None if self._reconstructor is None else self._reconstructor.options()
 
 
 def _sender(part: SendPart) -> Callable[[str, np.ndarray, np.ndarray], None]:
