@@ -144,7 +144,7 @@ class DataSection(Section, VTKObservationMixin):
         """Why a volume cannot be used; empty when it can, or is not known well enough yet."""
         if node is None:
             return ""
-        problem = _problem_of_grid(node)
+        problem = problem_of_grid(node)
         values = None if problem else self._values.of(node)
         if values is None:
             return problem
@@ -205,7 +205,7 @@ def _in_words(node: Any) -> str:
     return ", ".join(parts)
 
 
-def _problem_of_grid(node: Any) -> str:
+def problem_of_grid(node: Any) -> str:
     """Why a volume cannot be used, as far as can be told without its voxels."""
     from MSLFusionLib.scene.volumes import has_geometry
 

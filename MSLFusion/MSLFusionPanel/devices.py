@@ -21,8 +21,10 @@ class Devices:
     GPUs are looked for when the user asks, and once when a worker is there and idle: the question loads torch in it.
     """
 
-    def __init__(self, section: "Section") -> None:
+    def __init__(self, section: "Section", pack: str = "model") -> None:
+        """pack: the pack of parameters that has `device`."""
         self._section = section
+        self._pack = pack
         self._panel = section.panel
         self._worker = section.logic.worker
         self._question = Question(self._worker, section.panel.changed)
@@ -30,6 +32,10 @@ class Devices:
         self._tip = section.ui.refreshDevicesButton.toolTip
         section.on(section.ui.deviceSelector, "currentIndexChanged(int)", self._choose)
         section.on(section.ui.refreshDevicesButton, "clicked()", self.refresh)
+
+    @property
+    def _parameters(self) -> Any:
+        return getattr(self._section.parameters, self._pack)
 
     def refresh(self) -> None:
         """Look for GPUs again; starts the worker where need be."""
@@ -50,7 +56,7 @@ class Devices:
 
     def problem(self) -> str:
         """Why the chosen device cannot be used; empty when it can, or when that is not known."""
-        name = self._section.parameters.model.device
+        name = self._parameters.device
         if not _DEVICE.fullmatch(name):
             return _("There is no device “{name}”: choose another one.").format(name=name)
         known = self._known.get(self._about())
@@ -75,7 +81,7 @@ class Devices:
         return (where, None if where == "local" else self._worker.generation)
 
     def _fill(self) -> None:
-        selector, chosen = self._section.ui.deviceSelector, self._section.parameters.model.device
+        selector, chosen = self._section.ui.deviceSelector, self._parameters.device
         known = self._known.get(self._about())
         memory = {one["name"]: one for one in known or []}
         rows = [("auto", _("Automatic"))]
@@ -91,8 +97,8 @@ class Devices:
 
     def _choose(self, index: int) -> None:
         name = self._section.ui.deviceSelector.itemData(index)
-        if name and name != self._section.parameters.model.device:
-            self._section.parameters.model.device = name
+        if name and name != self._parameters.device:
+            self._parameters.device = name
 
     def _update_button(self, missing: list[str]) -> None:
         button = self._section.ui.refreshDevicesButton
