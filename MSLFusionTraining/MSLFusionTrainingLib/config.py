@@ -18,9 +18,10 @@ class TrainConfig:
     """Everything that a training depends on; the same settings and seed give the same weights on the same device.
 
     Model. preset: the network and what the other settings start from; model: changed fields of the network.
-    name: of the model. modalities: contrasts in the order of the encoders, such as "ct", "t1", "t2", "pet";
-    front_ends: how each is measured ("fan-beam", "fourier", "image"), by default CT and MR by their scanners, and
-    everything as images where PET takes part.
+    start: name or file of a model whose weights to start from, for fine-tuning; name: of the model.
+    modalities: contrasts in the order of the encoders, such as "ct", "t1", "t2", "pet"; front_ends: how each is
+    measured ("fan-beam", "fourier", "image"), by default CT and MR by their scanners, and everything as images where
+    PET takes part.
     Data. data: a training set as `mslfusion prepare` writes it; without one, generated heads: heads to train on
     (seeds head_seed ...), slices of each, validation_heads that are never trained on. size, pixel_mm: the network's
     in-plane grid.
@@ -41,12 +42,18 @@ class TrainConfig:
     to MR, which is equation 15 at one half; aux "masked" (second pass without the absent modality's tokens) or
     "leak" (the published way); aux_mean: the mean of the two errors of equation 18 instead of their sum; aux_every:
     iterations between auxiliary passes; outside: how much of what exceeds [0, 1] the losses see, see losses.soft_clip.
+    Data consistency in training, for CT and MR. cascades: learned steps between corrections towards the data
+    (recon.unrolled), 0 for none; refine_width: channels of their network; weight_consistent: of the MAE of the
+    corrected images to the truths, a fourth of the slices having one modality only; only_refinement: the rest of the
+    network stays as it is and the other losses are left out; with a crop it learns from crops of corrected_slices
+    slices that were measured and corrected before (refinement), else from whole slices, through the last correction.
     Run. validate_every, validation_slices, patience (validations without improvement before an early stop, 0 for
     never), checkpoint_every, log_every, seed.
     """
 
     preset: str = "msl-lite"
     model: dict[str, Any] = field(default_factory=dict)
+    start: str = ""
     name: str = "msl-ct-t1"
     modalities: tuple[str, ...] = ("ct", "t1")
     front_ends: tuple[str, ...] = ()
@@ -95,6 +102,11 @@ class TrainConfig:
     aux_mean: bool = False
     aux_every: int = 1
     outside: float = 1.0
+    cascades: int = 0
+    refine_width: int = 32
+    weight_consistent: float = 1.0
+    only_refinement: bool = False
+    corrected_slices: int = 600
     validate_every: int = 1000
     validation_slices: int = 16
     patience: int = 0
@@ -132,6 +144,17 @@ class TrainConfig:
         if self.pad >= self.size:
             raise InputError(f"pad must be smaller than size, not {self.pad}.")
         self._check_modalities()
+        self._check_cascades()
+
+    def _check_cascades(self) -> None:
+        if self.only_refinement and not self.cascades:
+            raise InputError("only_refinement trains the steps of cascades: set cascades to 1 or more.")
+        if not self.cascades:
+            return
+        if self.roles != ("ct", "mr") or self.measured != ("fan-beam", "fourier"):
+            raise InputError("cascades need CT measured in a fan beam and one MR contrast measured in k-space.")
+        if self.crop and self.crop != self.size and not self.only_refinement:
+            raise InputError("cascades need whole slices, which scanners measure: set crop to 0.")
 
     def _check_modalities(self) -> None:
         names, ends = self.modalities, self.front_ends
@@ -211,12 +234,14 @@ _ITEMS: dict[str, type] = {
 """What the lists hold."""
 _POSITIVE = (
     *("heads", "slices", "size", "iterations", "batch", "halve_every", "aux_every", "validate_every"),
-    *("validation_slices", "checkpoint_every", "log_every", "pixel_mm", "learning_rate"),
+    *("validation_slices", "checkpoint_every", "log_every", "pixel_mm", "learning_rate", "refine_width"),
+    "corrected_slices",
 )
 _NOT_NEGATIVE = (
     *("validation_heads", "photons", "kspace_noise", "image_noise", "misregistration", "misregistration_degrees"),
     *("pad", "elastic", "micro", "warmup", "clip", "weight_decay", "patience", "seed", "head_seed"),
-    *("weight_reconstruction", "weight_fusion", "weight_aux", "weight_feature"),
+    *("weight_reconstruction", "weight_fusion", "weight_aux", "weight_feature", "weight_consistent"),
+    *("cascades",),
 )
 
 

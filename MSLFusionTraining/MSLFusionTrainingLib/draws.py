@@ -12,6 +12,8 @@ from MSLFusionTrainingLib.config import TrainConfig
 
 UNIFORMS = 64
 """Numbers in [0, 1) that come with every slice; see augment.Numbers."""
+SINGLE = 0.25
+"""Share of the slices that are corrected with one modality alone."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class StepDraw:
 class SliceDraw:
     """What one slice of a step is: its index in the training set, how it is measured and changed.
 
-    present: what its auxiliary pass may see. uniforms: (UNIFORMS,). seed: of its noise.
+    present: what its auxiliary pass may see. uniforms: (UNIFORMS,). seed: of its noise. seen: the modalities that
+    images are corrected with.
     """
 
     index: int
@@ -55,6 +58,7 @@ class SliceDraw:
     present: tuple[bool, ...]
     uniforms: Tensor
     seed: int
+    seen: tuple[bool, ...]
 
 
 def mix(*numbers: int) -> int:
@@ -91,7 +95,9 @@ def draw_slice(config: TrainConfig, step: StepDraw, iteration: int, place: int, 
         present = tuple(bool(code >> m & 1) for m in range(n))
     sampling = _sampling(config, generator)
     uniforms = torch.rand(UNIFORMS, generator=generator)
-    return SliceDraw(index, sampling, present, uniforms, _randint(generator, 2**62))
+    seed = _randint(generator, 2**62)
+    alone = _rand(generator) < SINGLE
+    return SliceDraw(index, sampling, present, uniforms, seed, present if alone else (True,) * n)
 
 
 def usual_sampling(config: TrainConfig) -> Sampling:

@@ -5,7 +5,7 @@ modalities are (N, n, 1, 1), or (N, n, H, W) for a map, and sum to one: (1 - lam
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -49,17 +49,21 @@ def feature_loss(groups: Tensor, modalities: int) -> Tensor:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The terms of equation 20 of one step; `aux` is zero where no auxiliary pass was made."""
+    """The terms of equation 20 of one step; `aux` is zero where no auxiliary pass was made, `consistent` where images
+    were not corrected towards the data."""
 
     reconstruction: Tensor
     fusion: Tensor
     feature: Tensor
     aux: Tensor
+    consistent: Tensor = field(default_factory=lambda: torch.zeros(()))
 
-    def total(self, reconstruction: float, fusion: float, aux: float, feature: float) -> Tensor:
-        """Equation 20 with its four weights; published are 1, 1, 1, 0.5."""
+    def total(
+        self, reconstruction: float, fusion: float, aux: float, feature: float, consistent: float = 1.0
+    ) -> Tensor:
+        """Equation 20 with its four weights; published are 1, 1, 1, 0.5. Then that of the corrected images."""
         weighted = reconstruction * self.reconstruction + fusion * self.fusion
-        return weighted + aux * self.aux + feature * self.feature
+        return weighted + aux * self.aux + feature * self.feature + consistent * self.consistent
 
 
 def equal_weights(modalities: int, device: torch.device) -> Tensor:

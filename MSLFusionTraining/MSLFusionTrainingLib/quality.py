@@ -10,9 +10,10 @@ from torch import Tensor
 from MSLFusionLib.metrics import mae, mutual_information, psnr, ssim
 from MSLFusionLib.nets.msl import MSL
 from MSLFusionLib.progress import NO_JOB, Job
+from MSLFusionLib.recon.unrolled import unrolled
 from MSLFusionTrainingLib.data import Slices
 from MSLFusionTrainingLib.draws import Sampling
-from MSLFusionTrainingLib.sensors import SensorSimulator
+from MSLFusionTrainingLib.sensors import Scan, SensorSimulator
 
 LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SENSOR_NAMES = {"fan-beam": "fbp", "fourier": "zero_filled", "image": "image"}
@@ -36,7 +37,8 @@ def evaluate(
 
     Returns, for CT and MR, {"ct": {"fbp", "network", "gain_db"}, "mr": {"zero_filled", "network", "gain_db"},
     "lambda": [rows], "single": {...}}, for other modalities the same under their names; each image has mae, psnr,
-    ssim, mi (mutual information with the truth, 256 bins, nats). `lambda` rows hold mae and mi to every truth; with
+    ssim, mi (mutual information with the truth, 256 bins, nats). CT in a fan beam and MR in k-space also have
+    "corrected", after data consistency, which is what users get. `lambda` rows hold mae and mi to every truth; with
     more than two modalities their lambda is a list of weights. `single`: also with one modality alone, as
     "mr_from_ct". limit: number of slices, spread evenly.
     """
@@ -44,6 +46,7 @@ def evaluate(
     was_training = model.training
     model.eval()
     roles = simulator.config.roles
+    corrects = roles == ("ct", "mr") and simulator.config.measured == ("fan-beam", "fourier")
     names = dict(zip(roles, (SENSOR_NAMES[end] for end in simulator.config.measured), strict=True))
     dials = _dials(len(roles))
     sums: dict[tuple[str, str], list[dict[str, float]]] = {}
@@ -52,14 +55,22 @@ def evaluate(
     for start in range(0, len(indices), batch):
         job.step("validate", start, len(indices))
         truths = slices.batch(indices[start : start + batch], device)
-        sensors = simulator.images(truths, [sampling] * len(truths), _generators(len(truths), device))
+        generators = _generators(len(truths), device)
+        scans: list[Scan] = []
+        if corrects:
+            sensors, scans = simulator.scans(truths, [sampling] * len(truths), generators)
+        else:
+            sensors = simulator.images(truths, [sampling] * len(truths), generators)
         latent = model.encode(*sensors.split(1, 1))
         images = model.decode_all(latent, [torch.tensor([dial], device=device) for dial in dials])
         for image, found in zip(images, rows, strict=True):
             found += _against_all(image, truths)
+        after = corrected(model, scans, sensors, images) if scans else None
         for m, role in enumerate(roles):
             _collect(sums, (role, names[role]), sensors[:, m], truths[:, m])
             _collect(sums, (role, "network"), images[dials.index(_corner(m, len(roles)))][:, 0], truths[:, m])
+            if after is not None:
+                _collect(sums, (role, "corrected"), after[m], truths[:, m])
             if single:
                 alone = model.encode(*(sensors[:, i : i + 1] if i == m else None for i in range(len(roles))))
                 for other, image in enumerate(model.decode_all(alone, _corners(len(roles), device))):
@@ -81,7 +92,20 @@ def evaluate(
 
 def score(result: dict[str, Any], roles: Sequence[str]) -> float:
     """The figure by which checkpoints are compared: the mean PSNR over modalities."""
-    return float(np.mean([result[role]["network"]["psnr"] for role in roles]))
+    return float(np.mean([result[role].get("corrected", result[role]["network"])["psnr"] for role in roles]))
+
+
+def corrected(model: MSL, scans: Sequence[Scan], sensors: Tensor, images: Sequence[Tensor]) -> Tensor:
+    """CT and MR corrected towards the data, (2, N, H, W); images: decoded ones, the first of CT and the last of MR."""
+    found = []
+    for i, scan in enumerate(scans):
+        own = (images[0][i : i + 1], images[-1][i : i + 1])
+        here = (sensors[i : i + 1, :1], sensors[i : i + 1, 1:])
+        change = unrolled(scan.scanners, scan.data, scan.noise, own, here, getattr(model, "refiner", None))
+        assert change.ct is not None
+        assert change.mr is not None
+        found.append(torch.cat([own[0] + change.ct, own[1] + change.mr])[:, 0])
+    return torch.stack(found, 1)
 
 
 @torch.inference_mode()
@@ -109,7 +133,7 @@ def probe_figures(model: MSL, stored: dict[str, Tensor], roles: Sequence[str]) -
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    images = torch.cat([_decoded(model, one.to(device)) for one in stored["sensors"].split(1)])
+    images = torch.cat([_probed(model, one.to(device)) for one in stored["sensors"].split(1)])
     model.train(was_training)
     errors = (images - stored["truths"].to(device)).double()
     return {
@@ -129,6 +153,15 @@ def _decoded(model: MSL, sensors: Tensor) -> Tensor:
     images = torch.cat(model.decode_all(latent, _corners(sensors.shape[1], sensors.device)), 1)
     model.train(was_training)
     return images
+
+
+def _probed(model: MSL, sensors: Tensor) -> Tensor:
+    """Every modality as the network sees it, (1, n, H, W), after one of its learned steps where it has them."""
+    images = _decoded(model, sensors)
+    refiner = getattr(model, "refiner", None)
+    if refiner is None:
+        return images
+    return torch.cat(refiner(images.split(1, 1), [None] * images.shape[1], sensors.split(1, 1)), 1)
 
 
 def _spread(available: int, limit: int | None) -> Tensor:

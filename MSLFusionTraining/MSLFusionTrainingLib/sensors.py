@@ -1,6 +1,7 @@
 """Sparse sensor data simulated on the training device, each slice with its own sampling and noise."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -8,12 +9,23 @@ from torch import Tensor
 
 from MSLFusionLib.physics.ct import CTOperator, ct_operator
 from MSLFusionLib.physics.geometry import FanBeamGeometry
-from MSLFusionLib.physics.masks import OFFICIAL_SEED, cartesian_mask
-from MSLFusionLib.physics.mr import fourier, inverse_fourier
+from MSLFusionLib.physics.masks import OFFICIAL_SEED, SamplingMask, cartesian_mask
+from MSLFusionLib.physics.mr import CartesianMR, fourier, inverse_fourier
 from MSLFusionLib.physics.noise import gaussian_kspace, poisson_sinogram
 from MSLFusionLib.physics.units import MU_MAX
+from MSLFusionLib.recon.noise_level import SensorNoise
+from MSLFusionLib.recon.simulate import Scanners, SensorBatch
 from MSLFusionTrainingLib.config import TrainConfig
 from MSLFusionTrainingLib.draws import Sampling
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One slice as it was measured: scanners, data and the level of the noise, for recon.unrolled."""
+
+    scanners: Scanners
+    data: SensorBatch
+    noise: SensorNoise
 
 
 class SensorSimulator:
@@ -36,25 +48,50 @@ class SensorSimulator:
             if m == 0:
                 x = displaced(x, samplings)
             if end == "fan-beam":
-                x = self._fbp(x, samplings, generators)
+                x = self._fbp(self._sinograms(x, samplings, generators), samplings, x.shape)
             elif end == "fourier":
-                x = _zero_filled(x, m, samplings, generators)
+                kspace, _ = _kspace(x, m, samplings, generators)
+                x = inverse_fourier(kspace).abs()
             else:
                 x = _noisy(x, samplings, generators)
             out.append(x.clamp(0, 1))
         return torch.cat(out, 1)
 
-    def _fbp(self, ct: Tensor, samplings: Sequence[Sampling], generators: Sequence[torch.Generator]) -> Tensor:
-        parts: dict[int, Tensor] = {}
-        for views in sorted({sampling.views for sampling in samplings}):
-            places = [i for i, sampling in enumerate(samplings) if sampling.views == views]
+    def scans(
+        self, truths: Tensor, samplings: Sequence[Sampling], generators: Sequence[torch.Generator]
+    ) -> tuple[Tensor, list[Scan]]:
+        """Sensor images (N, 2, H, W) of CT and MR slices as `images` gives them, and what they were made from."""
+        truths = truths.float()
+        ct = displaced(truths[:, :1], samplings)
+        sinograms = self._sinograms(ct, samplings, generators)
+        kspace, masks = _kspace(truths[:, 1:], 1, samplings, generators)
+        images = torch.cat([self._fbp(sinograms, samplings, ct.shape), inverse_fourier(kspace).abs()], 1).clamp(0, 1)
+        scans = []
+        for i, sampling in enumerate(samplings):
+            scanners = Scanners(self._operator(sampling.views, (ct.shape[-2], ct.shape[-1])), CartesianMR(masks[i]))
+            noise = SensorNoise(sampling.photons or None, sampling.kspace_noise)
+            scans.append(Scan(scanners, SensorBatch(sinograms[i], kspace[i : i + 1]), noise))
+        return images, scans
+
+    def _sinograms(
+        self, ct: Tensor, samplings: Sequence[Sampling], generators: Sequence[torch.Generator]
+    ) -> list[Tensor]:
+        """The sinogram (1, 1, views, bins) of each slice."""
+        found: dict[int, Tensor] = {}
+        for views, places in _alike(samplings).items():
             operator = self._operator(views, (ct.shape[-2], ct.shape[-1]))
             sinograms = operator.forward(torch.cat([ct[i : i + 1] for i in places]) * MU_MAX)
-            counted = []
             for i, sinogram in zip(places, sinograms.split(1), strict=True):
                 photons = samplings[i].photons
-                counted.append(poisson_sinogram(sinogram, photons, generators[i]) if photons else sinogram)
-            parts |= dict(zip(places, operator.fbp(torch.cat(counted)).split(1), strict=True))
+                found[i] = poisson_sinogram(sinogram, photons, generators[i]) if photons else sinogram
+        return [found[i] for i in range(len(samplings))]
+
+    def _fbp(self, sinograms: Sequence[Tensor], samplings: Sequence[Sampling], shape: Sequence[int]) -> Tensor:
+        parts: dict[int, Tensor] = {}
+        for views, places in _alike(samplings).items():
+            operator = self._operator(views, (shape[-2], shape[-1]))
+            images = operator.fbp(torch.cat([sinograms[i] for i in places]))
+            parts |= dict(zip(places, images.split(1), strict=True))
         return torch.cat([parts[i] for i in range(len(samplings))]) / MU_MAX
 
     def _operator(self, views: int, shape: tuple[int, int]) -> CTOperator:
@@ -82,9 +119,18 @@ def displaced(image: Tensor, samplings: Sequence[Sampling]) -> Tensor:
     return F.grid_sample(image, grid, align_corners=False)
 
 
-def _zero_filled(
+def _alike(samplings: Sequence[Sampling]) -> dict[int, list[int]]:
+    """The places of the slices with each number of views."""
+    places: dict[int, list[int]] = {}
+    for i, sampling in enumerate(samplings):
+        places.setdefault(sampling.views, []).append(i)
+    return dict(sorted(places.items()))
+
+
+def _kspace(
     mr: Tensor, modality: int, samplings: Sequence[Sampling], generators: Sequence[torch.Generator]
-) -> Tensor:
+) -> tuple[Tensor, list[SamplingMask]]:
+    """k-space (N, 1, H, W), zero where it is not measured, and each slice's mask."""
     masks = []
     for sampling in samplings:
         kind = sampling.masks[modality]
@@ -98,7 +144,7 @@ def _zero_filled(
             sigma = sampling.kspace_noise
             parts.append(gaussian_kspace(one, sigma, generator) if sigma else one)
         kspace = torch.cat(parts)
-    return inverse_fourier(kspace * columns[:, None, None, :]).abs()
+    return kspace * columns[:, None, None, :], masks
 
 
 def _noisy(image: Tensor, samplings: Sequence[Sampling], generators: Sequence[torch.Generator]) -> Tensor:

@@ -4,15 +4,18 @@ import copy
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from MSLFusionLib import __version__
 from MSLFusionLib.errors import Cancelled, InputError, JobError
 from MSLFusionLib.io.atomic import atomic_path
+from MSLFusionLib.io.checkpoints import find_model, load_checkpoint
 from MSLFusionLib.nets.msl import MSL, STRIDE
 from MSLFusionLib.nets.presets import preset_config
 from MSLFusionLib.progress import NO_JOB, Job
@@ -20,13 +23,15 @@ from MSLFusionLib.recon.devices import is_out_of_memory
 from MSLFusionTrainingLib import quality
 from MSLFusionTrainingLib.augment import randomise
 from MSLFusionTrainingLib.config import TrainConfig
+from MSLFusionTrainingLib.consistent import consistent_loss
 from MSLFusionTrainingLib.data import Slices
 from MSLFusionTrainingLib.distribution import Processes
 from MSLFusionTrainingLib.draws import SliceDraw, StepDraw, draw_slice, draw_step, mix, usual_sampling
 from MSLFusionTrainingLib.logs import TERMS, Logs
 from MSLFusionTrainingLib.losses import LossTerms, random_weights
 from MSLFusionTrainingLib.objective import Objective
-from MSLFusionTrainingLib.sensors import SensorSimulator
+from MSLFusionTrainingLib.refinement import corrected_slices, crops, refinement_loss
+from MSLFusionTrainingLib.sensors import Scan, SensorSimulator
 from MSLFusionTrainingLib.state import BEST, LAST, load_state, read_facts, save_state, sweep
 
 _FREE = {
@@ -40,7 +45,29 @@ def build_model(config: TrainConfig) -> MSL:
     """A freshly initialised network of the configuration's preset, seeded."""
     torch.manual_seed(config.seed)
     changes: dict[str, Any] = {"modalities": config.roles, "token_grid": (config.size // STRIDE,) * 2}
+    if config.cascades:
+        changes |= {"cascades": config.cascades, "refine_width": config.refine_width}
     return MSL(preset_config(config.preset, **(changes | config.model)))
+
+
+def started(model: MSL, config: TrainConfig) -> MSL:
+    """The network with the weights of the model that the configuration starts from, where it names one.
+
+    Parts that the other model does not have keep their own first weights. Raises InputError when the two do not
+    agree in what they share.
+    """
+    if not config.start:
+        return model
+    other = load_checkpoint(find_model(config.start))
+    weights = other.model.state_dict()
+    mine = model.state_dict()
+    if list(other.card.get("modalities", [])) != list(config.roles):
+        raise InputError(f"The model '{config.start}' is for other modalities: it cannot be the start of this one.")
+    wrong = [name for name, value in weights.items() if name not in mine or mine[name].shape != value.shape]
+    if wrong:
+        raise InputError(f"The model '{config.start}' has another network ('{wrong[0]}'): it cannot be the start here.")
+    model.load_state_dict(mine | {name: value.to(mine[name].dtype) for name, value in weights.items()})
+    return model
 
 
 class Trainer:
@@ -59,18 +86,22 @@ class Trainer:
         self.processes = processes or Processes(torch.device("cpu"))
         self.device = self.processes.device
         self.train_set, self.validation_set = _held(train, self.device), validation
-        self.model = build_model(config).to(self.device).train()
+        self.model = started(build_model(config), config).to(self.device).train()
         self.averaged = copy.deepcopy(self.model).eval() if config.ema else None
         self.objective = Objective(self.model, config)
         self._compiled = torch.compile(self.objective) if config.compile else self.objective
+        if config.only_refinement:
+            self.model.requires_grad_(False)
+            self.model.refiner.requires_grad_(True)
         self.optimiser = torch.optim.Adam(
-            self.model.parameters(),
+            [parameter for parameter in self.model.parameters() if parameter.requires_grad],
             lr=config.learning_rate,
             betas=config.betas,
             weight_decay=config.weight_decay,
             fused=True,
         )
         self.simulator = SensorSimulator(config, self.device)
+        self._corrected: np.ndarray | None = None
         self.iteration = 0
         self.micro = config.micro or config.batch
         self.best: dict[str, Any] = {"score": None, "iteration": 0, "stale": 0}
@@ -107,6 +138,9 @@ class Trainer:
         JobError when the loss is not finite or one slice needs more memory than there is; the last good state stays.
         """
         logs = self._open()
+        if self.config.only_refinement and self.config.crop:
+            place = self.folder if self.processes.world == 1 else self.folder / f"process-{self.processes.rank}"
+            self._corrected = corrected_slices(self.config, self.model, self.train_set, self.simulator, place, job)
         clock, since = time.monotonic(), self.iteration
         try:
             while not self.finished:
@@ -184,7 +218,7 @@ class Trainer:
         return terms
 
     def _gradients(self, step: StepDraw, drawn: list[SliceDraw]) -> Tensor:
-        """Gradients of the whole batch in the parameters; (loss, reconstruction, fusion, feature, aux) of it."""
+        """Gradients of the whole batch in the parameters; the loss and its terms in the order of logs.TERMS."""
         config = self.config
         self.optimiser.zero_grad(set_to_none=True)
         total = torch.zeros(len(TERMS) - 1, device=self.device)
@@ -194,18 +228,33 @@ class Trainer:
             torch.manual_seed(mix(config.seed, self.iteration, place + 1, 1))  # dropout
             terms = self.terms(step, part)
             loss = terms.total(
-                config.weight_reconstruction, config.weight_fusion, config.weight_aux, config.weight_feature
+                config.weight_reconstruction,
+                config.weight_fusion,
+                config.weight_aux,
+                config.weight_feature,
+                config.weight_consistent,
             )
             share = len(part) / len(drawn)
             (loss * share).backward()
-            values = torch.stack([loss, terms.reconstruction, terms.fusion, terms.feature, terms.aux])
-            total += values.detach() * share
+            values = (loss, terms.reconstruction, terms.fusion, terms.feature, terms.aux, terms.consistent)
+            total += torch.stack([value.detach().to(self.device) for value in values]) * share
         return total
 
     def terms(self, step: StepDraw, drawn: list[SliceDraw]) -> LossTerms:
         """The loss terms of some slices of a step."""
         config, device = self.config, self.device
-        sensors, truths, generators = self.measure(drawn)
+        if self._corrected is not None:
+            planes = crops(self._corrected, config, [one.uniforms for one in drawn], device)
+            nothing = torch.zeros((), device=device)
+            return LossTerms(nothing, nothing, nothing, nothing, refinement_loss(self.model.refiner, planes))
+        sensors, truths, generators, scans = self.measure(drawn)
+        consistent = torch.zeros((), device=device)
+        if scans:
+            seen = torch.tensor([one.seen for one in drawn]).to(device, non_blocking=True)
+            consistent = consistent_loss(self.model, sensors, scans, truths, seen, config.only_refinement)
+        if config.only_refinement:
+            nothing = torch.zeros((), device=device)
+            return LossTerms(nothing, nothing, nothing, nothing, consistent)
         if step.origin is not None:
             row, column = step.origin
             rows, columns = slice(row, row + config.crop), slice(column, column + config.crop)
@@ -219,18 +268,23 @@ class Trainer:
             present = torch.tensor([one.present for one in drawn]).to(device, non_blocking=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             terms: LossTerms = self._compiled(sensors, truths, weights, present, step.origin)
-        return terms
+        return replace(terms, consistent=consistent)
 
     @torch.no_grad()
-    def measure(self, drawn: list[SliceDraw]) -> tuple[Tensor, Tensor, list[torch.Generator]]:
-        """Sensor images and truths of drawn slices, (N, n, H, W) each, and the slices' generators."""
+    def measure(self, drawn: list[SliceDraw]) -> tuple[Tensor, Tensor, list[torch.Generator], list[Scan]]:
+        """Sensor images and truths of drawn slices, (N, n, H, W) each, and the slices' generators and, for cascades,
+        their scans."""
         config, device = self.config, self.device
         generators = [torch.Generator(device).manual_seed(one.seed) for one in drawn]
         truths = self.train_set.batch(torch.tensor([one.index for one in drawn]), device)
         if config.augment or config.pad or config.affine or config.elastic or config.invert:
             uniforms = torch.stack([one.uniforms for one in drawn]).to(device, non_blocking=True)
             truths = randomise(truths, config, uniforms, generators)
-        return self.simulator.images(truths, [one.sampling for one in drawn], generators), truths, generators
+        samplings = [one.sampling for one in drawn]
+        if config.cascades:
+            sensors, scans = self.simulator.scans(truths, samplings, generators)
+            return sensors, truths, generators, scans
+        return self.simulator.images(truths, samplings, generators), truths, generators, []
 
     def learning_rate(self, iteration: int) -> float:
         """The rate of a step: halved every so often, or warm-up and cosine to a hundredth."""

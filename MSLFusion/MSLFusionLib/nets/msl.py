@@ -24,6 +24,7 @@ from MSLFusionLib.nets.layers import (
     ResidualBlock,
     TransformerLayer,
 )
+from MSLFusionLib.nets.refine import Refiner
 
 STRIDE = 16
 """One token stands for STRIDE x STRIDE pixels: slices must be multiples of it."""
@@ -52,6 +53,8 @@ class MSLConfig:
     skips: encoder features of the modalities present reach the decoder at every resolution.
     residual: the output is the (1 - lambda, lambda) blend of the sensor images present plus what the network adds.
     output: "tanh" or "linear".
+    cascades: learned steps between corrections towards the data (see recon.unrolled), 0 for none; they share one
+        network of refine_width channels.
     """
 
     modalities: tuple[str, ...] = ("ct", "mr")
@@ -81,6 +84,8 @@ class MSLConfig:
     skips: bool = True
     residual: bool = True
     output: str = "linear"
+    cascades: int = 0
+    refine_width: int = 32
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "modalities", tuple(self.modalities))
@@ -97,11 +102,13 @@ class MSLConfig:
                 raise InputError(f"MSL {name} '{getattr(self, name)}' is unknown: use one of {', '.join(allowed)}.")
         if len(self.modalities) < 2 or len(set(self.modalities)) != len(self.modalities):
             raise InputError("MSL needs at least two different modalities.")
-        for name in ("width", "token_dim", "depth", "heads", "head_dim", "mlp_dim", "embedding"):
+        for name in ("width", "token_dim", "depth", "heads", "head_dim", "mlp_dim", "embedding", "refine_width"):
             if not 1 <= getattr(self, name) <= 8192:
                 raise InputError(f"MSL {name} must lie between 1 and 8192, not {getattr(self, name)}.")
         if not (0 <= self.encoder_blocks <= 64 and 0 <= self.decoder_blocks <= 64):
             raise InputError("MSL encoder_blocks and decoder_blocks must lie between 0 and 64.")
+        if not 0 <= self.cascades <= 16:
+            raise InputError(f"MSL cascades must lie between 0 and 16, not {self.cascades}.")
         if len(self.token_grid) != 2 or not all(1 <= n <= 256 for n in self.token_grid):
             raise InputError("MSL token_grid must be two numbers between 1 and 256.")
 
@@ -358,6 +365,8 @@ class MSL(nn.Module):
             widths = [2 * w] if config.space_to_depth else [2 * w, w]
             self.skip_multi = nn.ModuleList([nn.Conv2d(4 * w, 4 * w, 1) for _ in range(n)])
             self.skip_fine = nn.ModuleList([nn.ModuleList([nn.Conv2d(c, c, 1) for _ in range(n)]) for c in widths])
+        if config.cascades:
+            self.refiner = Refiner(n, config.refine_width, config.cascades)
 
     @property
     def modalities(self) -> tuple[str, ...]:
