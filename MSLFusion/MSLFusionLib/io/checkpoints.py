@@ -8,7 +8,7 @@ import json
 import os
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
 METADATA_KEY = "mslfusion"
+STATISTICS = "statistics."
+"""Begins the names of tensors that are no weights, but tell what a network has seen."""
 CARD_KEYS = ("name", "architecture", "config", "preset", "modalities", "normalisation", "grid", "sensors")
 MAX_HEADER = 16 * 2**20
 """Bytes of a safetensors header that we are willing to parse."""
@@ -40,12 +42,16 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network ready to use, in evaluation mode, with its card."""
+    """A network ready to use, in evaluation mode, with its card.
+
+    statistics: what its latents look like (recon.familiarity), tensors by "SET.NAME"; empty where none are stored.
+    """
 
     model: Any
     card: dict[str, Any]
     path: Path
     name: str
+    statistics: "dict[str, torch.Tensor]" = field(default_factory=dict)
 
 
 def save_checkpoint(path: Path | str, model: "torch.nn.Module", card: dict[str, Any], half: bool = False) -> None:
@@ -65,6 +71,24 @@ def save_checkpoint(path: Path | str, model: "torch.nn.Module", card: dict[str, 
     with atomic_path(Path(path)) as temporary:
         save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(card)})
         temporary.chmod(0o644)  # safetensors writes for the owner alone; models are shared
+
+
+def save_with_statistics(
+    source: Path | str, target: Path | str, statistics: "dict[str, torch.Tensor]", table: dict[str, Any]
+) -> None:
+    """Write the checkpoint `source` to `target` (the same file, if wanted) with other statistics, weights as they are.
+
+    statistics: see LoadedModel. table: the card's entry "statistics". Raises InputError as read_card does.
+    """
+    from safetensors.torch import load_file, save_file
+
+    card = read_card(source)
+    tensors = {key: value for key, value in load_file(source).items() if not key.startswith(STATISTICS)}
+    tensors |= {STATISTICS + key: value.contiguous() for key, value in statistics.items()}
+    metadata = {METADATA_KEY: json.dumps(card | {"statistics": table})}
+    with atomic_path(Path(target)) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+        temporary.chmod(0o644)
 
 
 def read_card(path: Path | str, most: int = MAX_HEADER) -> dict[str, Any]:
@@ -120,6 +144,8 @@ def load_checkpoint(path: Path | str, device: str = "cpu") -> LoadedModel:
         tensors = load_file(path)
     except (SafetensorError, OSError, ValueError):
         raise InputError(f"The model file {path} is damaged: copy or download it again.") from None
+    statistics = {key.removeprefix(STATISTICS): t for key, t in tensors.items() if key.startswith(STATISTICS)}
+    tensors = {key: value for key, value in tensors.items() if not key.startswith(STATISTICS)}
     model = _empty(build, card, path, tensors)
     tensors = {key: value.float() if value.is_floating_point() else value for key, value in tensors.items()}
     try:
@@ -128,7 +154,7 @@ def load_checkpoint(path: Path | str, device: str = "cpu") -> LoadedModel:
         raise InputError(f"The weights in {path} do not fit its model card: the file is damaged.") from None
     if not all(bool(torch.isfinite(t).all()) for t in tensors.values() if t.is_floating_point()):
         raise InputError(f"The weights in {path} are not finite numbers: the file is damaged.")
-    return LoadedModel(model.eval().to(device), card, path, str(card["name"]))
+    return LoadedModel(model.eval().to(device), card, path, str(card["name"]), statistics)
 
 
 def list_models(folders: Iterable[Path] = ()) -> list[ModelInfo]:

@@ -7,6 +7,9 @@ centred-ortho: fftshift(fft2(ifftshift(x), norm="ortho")), the convention of fas
 official: fftshift(fft2(x)), not normalised, as in the public MSL code; F^H = H*W * F^-1.
 """
 
+import copy
+from typing import Self
+
 import torch
 from torch import Tensor
 
@@ -52,6 +55,13 @@ class CartesianMR:
         self.convention = _checked(convention)
         self.coil_maps = None if coil_maps is None else self._checked_maps(coil_maps)
         self._patterns: dict[torch.device, Tensor] = {}
+
+    def with_mask(self, mask: SamplingMask | PointMask) -> Self:
+        """The same scanner measuring other samples."""
+        other = copy.copy(self)
+        other.mask = mask
+        other._patterns = {}
+        return other
 
     def forward(self, image: Tensor) -> Tensor:
         """Masked k-space, complex (N, coils, H, W), of real or complex images (N, 1, H, W).
