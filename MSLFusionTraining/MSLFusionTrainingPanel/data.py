@@ -1,27 +1,25 @@
 """Section 1: what the network is trained on, and how scans become a training set."""
 
 import os
-import shutil
-import tempfile
-from collections.abc import Generator, Hashable
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from MSLFusionLib.errors import InputError
-from MSLFusionPanel import install, paths
+from MSLFusionPanel import paths
 from MSLFusionPanel.section import Section
 from MSLFusionPanel.words import as_sentence
-from MSLFusionTrainingLib.prepare.settings import PrepareSettings, split_patients
+from MSLFusionTrainingLib.prepare.settings import PrepareSettings
 from MSLFusionTrainingPanel import datawords
-from MSLFusionTrainingPanel.command import Inquiry, finished
-from MSLFusionTrainingPanel.pairs import Pairs, written
+from MSLFusionTrainingPanel.command import Inquiry
+from MSLFusionTrainingPanel.pairs import Pairs
 from MSLFusionTrainingPanel.pairtable import PairTable
 from MSLFusionTrainingPanel.parameters import DataSource
 from MSLFusionTrainingPanel.patients import PatientsTable
+from MSLFusionTrainingPanel.preparation import Preparation
 
 HEAD_CONTRASTS = ("ct", "t1", "t2", "pet")
 """What generated heads show."""
@@ -44,9 +42,7 @@ class DataSection(Section):
         ui = self.ui
         self._scans = Inquiry(self.panel.changed)
         self._set = Inquiry(self.panel.changed)
-        self._failure = ""
-        self._remark = ""
-        self._tip = ui.prepareButton.toolTip
+        self.preparation = Preparation(self)
         self._page_tip = ui.qualityPageButton.toolTip
         self._patients = PatientsTable(ui.patientsTable)
         self._pair_table = PairTable(self)
@@ -56,11 +52,7 @@ class DataSection(Section):
             ui.modalitiesSelector.addItem(datawords.modalities_in_words(text.split()), text)
         ui.modalitiesSelector.setInsertPolicy(qt.QComboBox.NoInsert)
         self.on(ui.modalitiesSelector, "editTextChanged(QString)", self._take_modalities)
-        self.on(ui.prepareButton, "clicked()", self.prepare)
         self.on(ui.qualityPageButton, "clicked()", self.open_page)
-
-    def enter(self) -> None:
-        """Files may have changed meanwhile: `update` looks at them again."""
 
     def update(self) -> None:
         """Show what was chosen, what is wrong with it and what there is."""
@@ -77,7 +69,7 @@ class DataSection(Section):
         self._ask()
         self._update_scans()
         self._update_set()
-        self._update_prepare()
+        self.preparation.update()
 
     def scene_closed(self) -> None:
         """The volumes are gone; files are looked at again."""
@@ -100,9 +92,9 @@ class DataSection(Section):
             return {"data": "", "modalities": list(self.modalities)}
         found = self._set.answer
         if found is None:
-            return {"data": str(self._set_path() or "")}
+            return {"data": str(self.set_path() or "")}
         return {
-            "data": str(self._set_path()),
+            "data": str(self.set_path()),
             "modalities": list(found["modalities"]),
             "size": found["size"],
             "pixel_mm": found["pixel_mm"],
@@ -113,22 +105,20 @@ class DataSection(Section):
         self.parameters.data.source = DataSource.SET
         self.parameters.data.set = path
 
-    def prepare(self) -> None:
-        """Turn the scans into a training set, or cancel it."""
-        button = self.ui.prepareButton
-        if self.panel.runs(button):
-            self.panel.cancel()
-            return
-        if self.panel.task is not None or not button.enabled:
-            return
-        problem = install.ready(self.panel.tell, self.panel.root)
-        if problem:
-            self._fail(problem)
-            return
-        self._failure = self._remark = ""
-        output = self.parameters.data.output
-        words = datawords.prepare_words(self.parameters.data, self.modalities)
-        self.panel.run(button, self._steps(words), lambda _result: self._done(output), self._fail, _("Prepare"))
+    @property
+    def looking(self) -> bool:
+        """Whether the scans are still being looked for."""
+        return self._scans.pending
+
+    def set_path(self) -> Path | None:
+        """The training set, None where there is none to be looked at."""
+        data = self.parameters.data
+        text = data.set if data.source is DataSource.SET else data.output if data.source.prepared_here else ""
+        return Path(text) if text and os.path.isabs(text) and os.path.isfile(text) else None
+
+    def set_written(self) -> None:
+        """The training set is another one now."""
+        self._set.forget()
 
     def open_page(self) -> None:
         """Show the quality page in the web browser."""
@@ -136,46 +126,12 @@ class DataSection(Section):
         if page:
             qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(page))
 
-    def _steps(self, words: list[str]) -> Generator[Any, Any, Any]:
-        """Steps of a task: the command, after the volumes of the scene were written for it."""
-        data = self.parameters.data
-        source, folder, modalities = data.source, data.folder, self.modalities
-        temporary = None
-        try:
-            if source is DataSource.SCENE:
-                patients = Pairs(self.parameters).patients(len(modalities))
-                temporary = Path(tempfile.mkdtemp(prefix="mslfusion-", dir=slicer.app.temporaryPath))
-                yield from written(patients, modalities, temporary)
-                folder = str(temporary)
-            scans = data.table if source is DataSource.TABLE else folder
-            title = _("Prepare")
-            return (
-                yield from finished(
-                    ["prepare", scans, *words], lambda *how: self.panel.show_progress(title, *how), self._warn
-                )
-            )
-        finally:
-            if temporary is not None:
-                shutil.rmtree(temporary, ignore_errors=True)
-
-    def _done(self, output: str) -> None:
-        self._remark = ""
-        self._set.forget()
-        if self.panel.parameters is not None:
-            paths.remember(self.panel, self.ui.outputPath)
-        self.panel.tell(_("Training set written: {name}.").format(name=os.path.basename(output)))
-
-    def _warn(self, sentence: str) -> None:
-        self._remark = as_sentence(sentence)
-        self.panel.changed()
-
-    def _fail(self, sentence: str) -> None:
-        self._failure = as_sentence(sentence)
-        self.panel.changed()
-
     def _take_path(self, name: str, path: str) -> None:
-        if getattr(self.parameters.data, name) != path:
-            setattr(self.parameters.data, name, path)
+        data = self.parameters.data
+        if getattr(data, name) != path:
+            setattr(data, name, path)
+        if name in ("folder", "table") and not data.output and os.path.isabs(path) and os.path.exists(path):
+            data.output = datawords.usual_output(path)
 
     def _take_modalities(self, text: str) -> None:
         names = " ".join(datawords.modalities_of(text))
@@ -212,12 +168,6 @@ class DataSection(Section):
         data = self.parameters.data
         return {DataSource.FOLDER: data.folder, DataSource.TABLE: data.table}.get(data.source, "")
 
-    def _set_path(self) -> Path | None:
-        """The training set, None where there is none to be looked at."""
-        data = self.parameters.data
-        text = data.set if data.source is DataSource.SET else data.output if data.source.prepared_here else ""
-        return Path(text) if text and os.path.isabs(text) and os.path.isfile(text) else None
-
     def _ask(self) -> None:
         """Look into the folder, the table and the training set, once for each state of them."""
         scans = self._scans_path()
@@ -228,7 +178,7 @@ class DataSection(Section):
             self._scans.ask((*words, _state(scans)), words)
         else:
             self._scans.forget()
-        path = self._set_path()
+        path = self.set_path()
         # While it is written it is not looked at: HDF5 does not like to be replaced under its readers.
         if path is None:
             self._set.forget()
@@ -317,70 +267,10 @@ class DataSection(Section):
     def _page(self) -> str:
         return "" if self._set.answer is None else str(self._set.answer["page"])
 
-    def _update_prepare(self) -> None:
-        """The button, the shares, the output file and how far it is."""
-        ui, data = self.ui, self.parameters.data
-        if not data.source.prepared_here:
-            for label in ("outputMessage", "prepareMessage"):
-                self.message(label)
-            return
-        running = self.panel.runs(ui.prepareButton)
-        if data.output:
-            self.message("outputMessage", datawords.output_trouble(data.output))
-        else:
-            self.message("outputMessage", _("Choose the file that the training set is written to."), "needed")
-        reason = self._why_not()
-        ui.prepareButton.text = self.panel.cancel_text() if running else _("Prepare")
-        ui.prepareButton.enabled = running or not reason
-        ui.prepareButton.toolTip = (
-            _("Stop; what is finished is kept for the next time.") if running else (reason or self._tip)
-        )
-        if running:
-            self.message("prepareMessage", self._remark, "warning")
-        elif self._failure:
-            self.message("prepareMessage", self._failure, "failure")
-        elif self._shares_trouble():
-            self.message("prepareMessage", self._shares_trouble())
-        elif self._set_path() is None and not reason:
-            self.message("prepareMessage", _("Press Prepare to make the training set."), "needed")
-        else:
-            self.message("prepareMessage")
-
-    def draw_progress(self, title: str | None, stage: Any, done: Any, total: Any, seconds_left: Any) -> None:
-        """How far the preparation is; no title: it has ended."""
-        bar, info = self.ui.prepareProgressBar, self.ui.prepareInfo
-        bar.setVisible(title is not None)
-        bar.setRange(0, total or 0)
-        bar.setValue(done or 0)
-        info.text = "" if title is None else datawords.progress_in_words(done, total, seconds_left)
-        info.setVisible(bool(info.text))
-
-    def _why_not(self) -> str:
-        """Why Prepare cannot be pressed; empty when it can."""
-        if self.panel.task is not None and not self.panel.runs(self.ui.prepareButton):
-            return _("Another job is running: wait for it or cancel it.")
-        for label in ("modalitiesMessage", "scansMessage", "outputMessage"):
-            if self.panel.messages.blocks(label):
-                return self.panel.messages.text(label)
-        if self._scans.pending:
-            return _("The scans are still being looked for.")
-        return self._shares_trouble()
-
-    def _shares_trouble(self) -> str:
-        """Whether the shares leave nothing to train on."""
-        data = self.parameters.data
-        try:
-            split_patients([], data.validation, data.test, data.splitSeed)
-        except InputError as error:
-            return as_sentence(str(error))
-        if data.size % 16:
-            return _("The slice size must be a multiple of 16, not {size}.").format(size=data.size)
-        return ""
-
     def _forget(self) -> None:
         self._scans.forget()
         self._set.forget()
-        self._failure = self._remark = ""
+        self.preparation.forget()
 
 
 def _state(path: str) -> Hashable:

@@ -81,6 +81,12 @@ def output_trouble(path: str) -> str:
     return "" if os.access(folder, os.W_OK) else _("Nothing can be written there: choose another place.")
 
 
+def usual_output(scans: str) -> str:
+    """The training set beside a folder or table of scans."""
+    folder, name = os.path.split(os.path.normpath(scans))
+    return os.path.join(folder, f"{name.removesuffix('.csv')}-training-set.h5")
+
+
 def found_in_words(found: Mapping[str, Any]) -> str:
     """How many patients a folder or table has."""
     usable = sum(not row["problem"] for row in found["patients"])

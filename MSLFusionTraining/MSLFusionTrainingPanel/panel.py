@@ -7,6 +7,7 @@ from MSLFusionTrainingPanel.configuration import ConfigurationSection
 from MSLFusionTrainingPanel.data import DataSection
 from MSLFusionTrainingPanel.logic import MSLFusionTrainingLogic
 from MSLFusionTrainingPanel.parameters import MSLFusionTrainingParameterNode
+from MSLFusionTrainingPanel.run import RunSection
 from MSLFusionTrainingPanel.usemodel import UseModelSection
 
 
@@ -22,9 +23,10 @@ class Panel(Frame):
         Frame.__init__(self, root, ui, logic)
         self.data = DataSection(self)
         self.configuration = ConfigurationSection(self)
+        self.training = RunSection(self)
         self.use_model = UseModelSection(self)
         # In this order: the settings follow from the data, and whether Start can be pressed from both.
-        self.sections = [self.data, self.configuration, self.use_model]
+        self.sections = [self.data, self.configuration, self.training, self.use_model]
 
     def config_text(self) -> str:
         """The CONFIG.toml of a training; InputError when the settings cannot be used."""
@@ -44,4 +46,4 @@ class Panel(Frame):
     ) -> None:
         """In section 1 for a preparation; an export shows it at its button alone."""
         preparing = title is not None and self.runs(self.ui.prepareButton)
-        self.data.draw_progress(title if preparing else None, stage, done, total, seconds_left)
+        self.data.preparation.draw_progress(title if preparing else None, stage, done, total, seconds_left)

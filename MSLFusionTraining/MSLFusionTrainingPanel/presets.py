@@ -11,7 +11,7 @@ def rows() -> list[tuple[str, str]]:
         "paper": _("Paper (as the text says)"),
         "official": _("Official (as the authors' code does)"),
         "msl": _("MSL (ours, full size)"),
-        "msl-lite": _("MSL compact (ours, for small machines)"),
+        "msl-lite": _("MSL compact (ours, small)"),
     }
     return [(name, labels.get(name, name)) for name in ("msl-lite", "msl", "paper", "official") if name in PRESETS]
 
