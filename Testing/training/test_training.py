@@ -85,7 +85,7 @@ def test_logs_pictures_and_best_checkpoint(heads: SliceSet, tmp_path: Path) -> N
         "iteration-000006.png",
     ]
     assert files.imread(tmp_path / SAMPLES / "iteration-000006.png").shape[:2] == (128, 192)
-    best = max(lines, key=lambda line: line["ct"]["network"]["psnr"] + line["mr"]["network"]["psnr"])
+    best = max(lines, key=lambda line: line["ct"]["corrected"]["psnr"] + line["mr"]["corrected"]["psnr"])
     facts = read_facts(tmp_path / BEST)
     assert facts["iteration"] == best["iteration"] == run.best["iteration"]
     assert facts["validation"] == best
