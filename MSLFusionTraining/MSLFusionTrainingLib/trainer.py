@@ -143,6 +143,9 @@ class Trainer:
             self._corrected = corrected_slices(self.config, self.model, self.train_set, self.simulator, place, job)
         clock, since = time.monotonic(), self.iteration
         try:
+            if self._owes_validation():
+                self.validate(logs, job)
+                self.save()
             while not self.finished:
                 self._check_in(job)
                 terms = self.step(job)
@@ -170,6 +173,12 @@ class Trainer:
         finally:
             if logs is not None:
                 logs.close()
+
+    def _owes_validation(self) -> bool:
+        """Whether the run was stopped after a step and in the midst of the validation that follows it."""
+        done = self.iteration
+        due = done > 0 and (done % self.config.validate_every == 0 or done == self.config.iterations)
+        return bool(self.processes.agree(due and self._figures.get("iteration") != done))
 
     @property
     def finished(self) -> bool:

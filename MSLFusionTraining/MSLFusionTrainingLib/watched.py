@@ -52,6 +52,7 @@ class Watched:
         self._trainer: Any = None
         self._marks: deque[tuple[float, int]] = deque(maxlen=_MARKS)
         self._told = self._looked = -1e9
+        self._stage = ""
         now, pid = time.time(), os.getpid()
         self._status = Status("starting", pid, identity(pid), socket.gethostname(), now, now, name=name)
         self._status = replace(self._status, iterations=iterations, device=device, cache=cache)
@@ -106,8 +107,8 @@ class Watched:
     def _report(self, progress: Progress) -> None:
         now = time.monotonic()
         state = {"train": "training", "validate": "validating"}.get(progress.stage, "starting")
-        before = self._status.state
-        if state != before or now - self._told >= _TELL_EVERY_S:
+        if progress.stage != self._stage or now - self._told >= _TELL_EVERY_S:
+            self._stage = progress.stage
             stage = (progress.stage, progress.done, progress.total) if state != "training" else ("", 0, 0)
             self._status = replace(self._status, state=state, stage=stage[0], done=stage[1], total=stage[2])
             self._take_from_trainer()

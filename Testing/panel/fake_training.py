@@ -13,9 +13,6 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "MSLFusion"), str(ROOT / "MSLFusionTraining")]
-
 import numpy as np
 
 from MSLFusionLib.errors import Cancelled, JobError
@@ -31,7 +28,9 @@ def save(folder: Path, iteration: int) -> None:
 
 
 def validation(iteration: int) -> dict:
-    figures = {role: {"network": {"psnr": 20 + iteration}, "fbp": {"psnr": 18.0}, "gain_db": 2} for role in ("ct", "mr")}
+    figures = {
+        role: {"network": {"psnr": 20 + iteration}, "fbp": {"psnr": 18.0}, "gain_db": 2} for role in ("ct", "mr")
+    }
     return figures | {"slices": 1}
 
 
