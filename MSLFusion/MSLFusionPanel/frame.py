@@ -245,6 +245,8 @@ class Frame(VTKObservationMixin):
             pack = getattr(self.parameters, pack_name)
             if getattr(pack, name) is node:
                 setattr(pack, name, None)
+        for section in self.sections:
+            section.node_leaves(node)
 
     def _set_parameters(self, parameters: Any) -> None:
         if self.parameters is not None:

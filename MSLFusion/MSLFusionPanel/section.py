@@ -40,6 +40,9 @@ class Section:
     def scene_closed(self) -> None:
         """All nodes are gone: forget what belonged to them."""
 
+    def node_leaves(self, node: Any) -> None:
+        """A node is about to be removed; what the parameters' packs hold is forgotten already."""
+
     def cleanup(self) -> None:
         """The module ends."""
 

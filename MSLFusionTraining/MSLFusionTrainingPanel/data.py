@@ -71,6 +71,10 @@ class DataSection(Section):
         self._update_set()
         self.preparation.update()
 
+    def node_leaves(self, node: Any) -> None:
+        """Nothing is chosen where the volume was: a selector would go on to another one by itself."""
+        self._pair_table.drop(node)
+
     def scene_closed(self) -> None:
         """The volumes are gone; files are looked at again."""
         self._forget()

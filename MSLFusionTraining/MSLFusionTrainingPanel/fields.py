@@ -125,13 +125,13 @@ class Fields:
         else:
             self._try(widget, name, value, text)
 
-    def _try(self, widget: str, name: str, value: Any, text: str = "") -> None:
+    def _try(self, widget: str, name: str, value: Any, text: str | None = None) -> None:
         self._drafts.pop(widget, None)
         try:
             self._take(name, value)
         except InputError as error:
             before = self._section.panel.configuration.settings.value(name)
-            if text:
+            if text is not None:
                 self._drafts[widget] = (before, text, as_sentence(str(error)))
         self._section.panel.changed()
 

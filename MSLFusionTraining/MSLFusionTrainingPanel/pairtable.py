@@ -54,6 +54,16 @@ class PairTable:
         Pairs(self._section.parameters).remove(row, len(self._section.modalities))
         self._section.panel.changed()
 
+    def drop(self, node: Any) -> None:
+        """Choose nothing where this volume is chosen."""
+        pairs = Pairs(self._section.parameters)
+        for row, selectors in enumerate(self._selectors):
+            for column, selector in enumerate(selectors):
+                if pairs.get(row, column) is node:
+                    pairs.put(row, column, None)
+                if selector.currentNode() is node:
+                    selector.setCurrentNode(None)
+
     def _rebuild(self, rows: int, columns: int) -> None:
         for selector in (one for row in self._selectors for one in row):
             selector.setMRMLScene(None)
