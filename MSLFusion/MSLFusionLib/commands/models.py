@@ -26,13 +26,16 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _list(args: argparse.Namespace, context: "Context") -> None:
+    from MSLFusionLib.commands.fuse import method_lines, method_table
     from MSLFusionLib.io.checkpoints import list_models, model_folders
 
     models = list_models()
     lines = [f"{info.name:<20} {info.path.stat().st_size / 1e6:6.1f} MB  {_summary(info.card)}" for info in models]
     if not lines:
         lines = ["No models in " + ", ".join(str(folder) for folder in model_folders())]
-    values = {"models": [{"name": m.name, "path": m.path, "card": m.card} for m in models]}
+    methods = method_table()
+    lines += ["", "Methods of mslfusion fuse:", *method_lines(methods, settings=False)]
+    values = {"models": [{"name": m.name, "path": m.path, "card": m.card} for m in models], "fusion_methods": methods}
     context.console.result({"command": "models list", **values}, "\n".join(lines))
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from MSLFusionLib.errors import InputError, MSLFusionError
 from MSLFusionLib.progress import Job
 from MSLFusionLib.wire import PROTOCOL, Message
-from MSLFusionLib.worker import fields, raw
+from MSLFusionLib.worker import fields, fusion, raw
 from MSLFusionLib.worker.machine import devices, free_memory
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ class Services:
             "decode_volume": self._decode_volume,
             "sensor_images": self._sensor_images,
             "metrics": self._metrics,
+            "fusion_methods": fusion.fusion_methods,
+            "fuse": fusion.fuse_volumes,
         }
 
     def handler(self, request: str) -> Handler:

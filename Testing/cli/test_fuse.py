@@ -1,0 +1,118 @@
+"""mslfusion fuse: methods side by side, options, and everything it refuses without writing."""
+
+import json
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from MSLFusionLib import cli
+from MSLFusionLib.fusion.metrics import COPYING, METRICS
+from MSLFusionLib.fusion.registry import METHODS
+
+
+def fuse(*words):
+    return cli.main(["fuse", *(str(word) for word in words)])
+
+
+def test_methods_side_by_side_on_one_page(files, tmp_path, capsys):
+    out = tmp_path / "fused"
+    words = [files.ct, files.mr, "--output", out, "--method", "alpha", "--method", "overlay", "--json"]
+    assert fuse(*words, "--set", "alpha.weight=0.3") == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    names = {path.name for path in out.iterdir()}
+    assert names == set(result["files"]) == {"fused_alpha.nrrd", "fused_overlay.nrrd", "report.html", "run.json"}
+    assert result["note"] == COPYING
+    record = json.loads((out / "run.json").read_text())
+    assert record["parameters"]["methods"]["alpha"] == {"weight": 0.3}
+    assert record["parameters"]["modalities"] == ["ct", "mr"]
+    rows = record["metrics"]["fusion"]
+    assert [row["method"] for row in rows] == ["alpha", "overlay", None, None]
+    assert all(metric.key in row for metric in METRICS for row in rows)
+    fused, ct = sitk.ReadImage(str(out / "fused_alpha.nrrd")), sitk.ReadImage(str(files.ct))
+    assert fused.GetPixelID() == sitk.sitkFloat32
+    assert (fused.GetSize(), fused.GetOrigin(), fused.GetSpacing()) == (ct.GetSize(), ct.GetOrigin(), ct.GetSpacing())
+    page = (out / "report.html").read_text()
+    assert COPYING.split(":")[0] in page
+    assert page.count("data:image/png") == 4
+
+
+def test_different_grids_need_a_word_and_then_work(files, tmp_path, capsys):
+    mr = sitk.ReadImage(str(files.mr))
+    coarse = sitk.Resample(mr, [n // 2 for n in mr.GetSize()], sitk.Transform(), sitk.sitkLinear, mr.GetOrigin(),
+                           [2 * mm for mm in mr.GetSpacing()], mr.GetDirection())  # fmt: skip
+    sitk.WriteImage(coarse, str(tmp_path / "coarse.nrrd"))
+    out = tmp_path / "out"
+    words = [files.ct, tmp_path / "coarse.nrrd", "--output", out, "--method", "maximum"]
+    assert fuse(*words) == 2
+    error = capsys.readouterr().err
+    assert "different grids" in error
+    assert "--register" in error
+    assert not out.exists()
+    assert fuse(*words, "--resample") == 0
+    assert sitk.ReadImage(str(out / "second_on_first.nrrd")).GetSize() == mr.GetSize()
+    far = sitk.Image(coarse)
+    far.SetOrigin((5000.0, 0.0, 0.0))
+    sitk.WriteImage(far, str(tmp_path / "far.nrrd"))
+    assert fuse(files.ct, tmp_path / "far.nrrd", "--output", tmp_path / "none", "--resample") == 2
+    assert "do not overlap" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_bad_input_gets_one_line_and_nothing_is_written(files, tmp_path, capsys):
+    mr = sitk.ReadImage(str(files.mr))
+    cases = {
+        "negative.nrrd": (sitk.Cast(mr, sitk.sitkFloat32) - 100.0, ["--modalities", "ct", "pet"], "negative values"),
+        "constant.nrrd": (mr * 0, [], "constant"),
+        "small.nrrd": (mr[:8, :8, :], [], "16"),
+        "single.nrrd": (mr[:, :, 3], [], "single slice"),
+    }
+    for name, (image, more, words) in cases.items():
+        sitk.WriteImage(image, str(tmp_path / name))
+        out = tmp_path / f"{name}-out"
+        assert fuse(files.ct, tmp_path / name, "--output", out, *more) == 2
+        error = capsys.readouterr().err.strip()
+        assert words in error
+        assert "\n" not in error
+        assert not out.exists()
+    for words, told in (
+        ([files.ct, "--output", tmp_path / "x"], "Two volumes"),
+        ([files.ct, files.mr], "--output DIR is missing"),
+        ([files.ct, files.mr, "--output", tmp_path / "x", "--method", "magic"], "There is no fusion method 'magic'"),
+        ([files.ct, files.mr, "--output", tmp_path / "x", "--set", "weight=2", "--method", "alpha"], "from 0 to 1"),
+        ([files.ct, files.mr, "--output", tmp_path / "x", "--set", "weight=1"], "none of the methods"),
+        ([files.ct, files.mr, "--output", tmp_path / "x", "--register-start", "header"], "need --register"),
+        ([files.ct, tmp_path / "no.nrrd", "--output", tmp_path / "x"], "does not exist"),
+    ):
+        assert fuse(*words) == 2
+        assert told in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_the_methods_are_listed(capsys):
+    assert fuse("--list", "--json") == 0
+    methods = json.loads(capsys.readouterr().out.splitlines()[-1])["methods"]
+    assert [method["name"] for method in methods] == list(METHODS)
+    assert {"name", "title", "summary", "modalities", "needs", "ready", "colour", "settings"} == set(methods[0])
+    assert fuse("--list") == 0
+    text = capsys.readouterr().out
+    assert "guided" in text
+    assert "weight=0.5" in text
+
+
+def test_registration_brings_the_second_onto_the_first(files, tmp_path):
+    mr = sitk.ReadImage(str(files.mr))
+    moved = sitk.Image(mr)
+    moved.SetOrigin([o + s for o, s in zip(mr.GetOrigin(), (6.0, -4.0, 0.0), strict=True)])
+    sitk.WriteImage(moved, str(tmp_path / "moved.nrrd"))
+    out = tmp_path / "out"
+    assert fuse(files.ct, tmp_path / "moved.nrrd", "--output", out, "--method", "alpha", "--register") == 0
+    assert (out / "second_to_first.tfm").exists()
+    found = json.loads((out / "run.json").read_text())["details"]["registration"]
+    assert np.allclose(found["shift_mm"][:2], (6.0, -4.0), atol=3.0)
+
+
+@pytest.mark.parametrize("word", ["--slicewise"])
+def test_two_dimensional_fusion(files, tmp_path, word):
+    assert fuse(files.ct, files.mr, "--output", tmp_path / "out", word) == 0
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["parameters"]["slicewise"] is True
