@@ -1,25 +1,44 @@
-"""The .ui file: what Slicer can load, every parameter at its widget, tooltips, buddies, keyboard."""
+"""The .ui files: what Slicer can load, every parameter at its widget, tooltips, buddies, keyboard."""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from enum import Enum
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
 from opened import ROOT, Opened
 from PySide6 import QtCore, QtWidgets
 from standins.slicer_panel.ui_files import check_ui
+from training_opened import FakeCommands, OpenedTraining
 from turns import settle
 
+TRAINING_FILE = ROOT / "MSLFusionTraining" / "Resources" / "UI" / "MSLFusionTraining.ui"
 FILE = ROOT / "MSLFusion" / "Resources" / "UI" / "MSLFusion.ui"
-TREE = ET.parse(FILE).getroot()
-WIDGETS = {widget.get("name"): widget for widget in TREE.iter("widget")}
+FILES = {"MSLFusion": FILE, "MSLFusionTraining": TRAINING_FILE}
+TREES = {name: ET.parse(path).getroot() for name, path in FILES.items()}
+ALL = {name: {one.get("name") or "": one for one in tree.iter("widget")} for name, tree in TREES.items()}
 BY_HAND = {
-    "sensors.file": "sensorsFilePath",
-    "model.name": "modelSelector",
-    "model.folder": "modelFolderPath",
-    "model.device": "deviceSelector",
+    "MSLFusion": {
+        "sensors.file": "sensorsFilePath",
+        "model.name": "modelSelector",
+        "model.folder": "modelFolderPath",
+        "model.device": "deviceSelector",
+    },
+    "MSLFusionTraining": {
+        "data.modalities": "modalitiesSelector",
+        "data.folder": "scansFolderPath",
+        "data.table": "scansTablePath",
+        "data.pairs": "pairsTable",
+        "data.output": "outputPath",
+        "data.set": "setPath",
+        "configuration.preset": "presetSelector",
+        "configuration.changes": "settingsTable",
+        "configuration.device": "deviceSelector",
+        "run.folder": "runFolderPath",
+        "run.model": "modelNameLineEdit",
+    },
 }
 """What a path widget or a list that is filled while the panel is used holds: its section keeps both in step."""
 PASSIVE = {"QLabel", "QWidget", "qMRMLWidget", "QProgressBar", "ctkCollapsibleButton", "ctkCollapsibleGroupBox"}
@@ -29,10 +48,10 @@ def properties(widget: ET.Element) -> dict[str, str]:
     return {one.get("name") or "": "".join(one.itertext()).strip() for one in widget.findall("property")}
 
 
-def bound() -> dict[str, str]:
+def bound(module: str) -> dict[str, str]:
     """Parameter -> widget, as the .ui has it."""
     found = {}
-    for name, widget in WIDGETS.items():
+    for name, widget in ALL[module].items():
         parameter = properties(widget).get("SlicerParameterName")
         if parameter:
             assert parameter not in found, f"{parameter} is at two widgets"
@@ -40,38 +59,46 @@ def bound() -> dict[str, str]:
     return found
 
 
+@pytest.fixture(params=list(FILES))
+def module(request: pytest.FixtureRequest) -> str:
+    """The name of a module with a panel."""
+    return str(request.param)
+
+
 @pytest.fixture
-def opened(slicer_app: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opened]:
+def opened(module: str, slicer_app: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The panel of that module."""
     from MSLFusionPanel import install
+    from MSLFusionTrainingPanel import command
 
     monkeypatch.setattr(install, "missing_packages", lambda: [])
-    panel = Opened()
+    monkeypatch.setattr(command, "Command", FakeCommands())
+    panel = Opened() if module == "MSLFusion" else OpenedTraining()
     yield panel
     panel.close()
 
 
 def leaves(parameters: Any) -> list[str]:
     """All parameters: pack.name."""
-    from MSLFusionPanel import parameters as module
-
-    packs = {name: kind for name, kind in module.MSLFusionParameterNode.allParameters.items()}
-    return [f"{pack}.{name}" for pack in packs for name in getattr(parameters, pack).allParameters]
+    return [f"{pack}.{name}" for pack in parameters.allParameters for name in getattr(parameters, pack).allParameters]
 
 
-def test_slicer_has_all_classes_and_properties() -> None:
-    assert check_ui(FILE) == []
+@pytest.mark.parametrize("file", FILES.values(), ids=list(FILES))
+def test_slicer_has_all_classes_and_properties(file: Path) -> None:
+    assert check_ui(file) == []
 
 
-def test_names_are_there_once() -> None:
-    names = [one.get("name") for tag in ("widget", "layout", "spacer") for one in TREE.iter(tag)]
+def test_names_are_there_once(module: str) -> None:
+    names = [one.get("name") for tag in ("widget", "layout", "spacer") for one in TREES[module].iter(tag)]
     assert len(names) == len(set(names))
 
 
-def test_every_parameter_has_its_widget(opened: Opened) -> None:
+def test_every_parameter_has_its_widget(module: str, opened: Any) -> None:
     wanted = set(leaves(opened.parameters))
-    assert len(wanted) > 25
-    assert set(bound()) | set(BY_HAND) == wanted
-    assert not set(bound()) & set(BY_HAND)
+    assert len(wanted) > 20
+    assert set(bound(module)) | set(BY_HAND[module]) == wanted
+    assert not set(bound(module)) & set(BY_HAND[module])
+    assert set(BY_HAND[module].values()) <= set(ALL[module])
 
 
 def other(value: Any) -> Any:
@@ -86,12 +113,10 @@ def other(value: Any) -> Any:
     return value * 0.5 if value > 1 else 0.25 if value != 0.25 else 0.75
 
 
-def test_parameter_and_widget_follow_one_another(opened: Opened, scene: Any) -> None:
-    from MSLFusionPanel.parameters import NODES
-
-    nodes = {f"{pack}.{name}" for pack, name in NODES}
-    assert nodes <= set(bound())
-    for parameter, name in bound().items():
+def test_parameter_and_widget_follow_one_another(module: str, opened: Any, scene: Any) -> None:
+    nodes = {f"{pack}.{name}" for pack, name in opened.panel.NODES}
+    assert nodes <= set(bound(module))
+    for parameter, name in bound(module).items():
         pack, _dot, field = parameter.partition(".")
         widget = getattr(opened.ui, name)
         before = getattr(getattr(opened.parameters, pack), field)
@@ -130,24 +155,26 @@ def put(widget: Any, value: Any) -> None:
         widget.value = value
 
 
-def test_ranges_of_widgets_are_those_of_the_parameters(opened: Opened) -> None:
+def test_ranges_of_widgets_are_those_of_the_parameters(module: str, opened: Any) -> None:
     """The connector sets them; the .ui says the same, so that nothing jumps."""
-    for name in bound().values():
-        widget, said = getattr(opened.ui, name), properties(WIDGETS[name])
+    for name in bound(module).values():
+        widget, said = getattr(opened.ui, name), properties(ALL[module][name])
         if "minimum" in said and "maximum" in said:
             assert (widget.minimum, widget.maximum) == (float(said["minimum"]), float(said["maximum"])), name
 
 
-@pytest.mark.parametrize("name", [n for n, w in WIDGETS.items() if w.get("class") not in PASSIVE])
-def test_what_can_be_used_has_a_tooltip(name: str) -> None:
-    tip = properties(WIDGETS[name]).get("toolTip", "")
-    assert tip.endswith("."), tip
-    assert tip[0].isupper() or tip[0].isdigit()
+def test_what_can_be_used_has_a_tooltip(module: str) -> None:
+    for name, widget in ALL[module].items():
+        if widget.get("class") not in PASSIVE:
+            tip = properties(widget).get("toolTip", "")
+            assert tip.endswith("."), (name, tip)
+            assert tip[0].isupper() or tip[0].isdigit(), (name, tip)
 
 
-def test_labels_of_fields_have_buddies() -> None:
-    for form in TREE.iter("layout"):
-        if form.get("class") != "QFormLayout":
+def test_labels_of_fields_have_buddies(module: str) -> None:
+    checked = 0
+    for form in TREES[module].iter("layout"):
+        if form.get("class") not in ("QFormLayout", "QGridLayout"):
             continue
         rows: dict[str, dict[str, ET.Element]] = {}
         for item in form.findall("item"):
@@ -161,34 +188,47 @@ def test_labels_of_fields_have_buddies() -> None:
             assert said["text"].endswith(":"), said
             if field.tag == "widget":
                 assert said.get("buddy") == field.get("name"), said
+                checked += 1
+    assert checked > 10
 
 
-def test_every_label_of_a_sentence_wraps_and_can_be_copied() -> None:
-    sentences = [name for name in WIDGETS if name.endswith(("Message", "Info", "Warning"))]
-    assert len(sentences) > 20
+def test_every_label_of_a_sentence_wraps_and_can_be_copied(module: str) -> None:
+    sentences = [name for name in ALL[module] if name.endswith(("Message", "Info", "Warning"))]
+    assert len(sentences) > 10
     for name in sentences:
-        said = properties(WIDGETS[name])
+        said = properties(ALL[module][name])
         assert said.get("wordWrap") == "true", name
         assert "TextSelectableByMouse" in said.get("textInteractionFlags", ""), name
         assert said.get("text", "") == "", name
 
 
 def test_enter_presses_apply() -> None:
-    assert properties(WIDGETS["applyButton"]).get("autoDefault") == "true"
+    assert properties(ALL["MSLFusion"]["applyButton"]).get("autoDefault") == "true"
 
 
-def test_the_keyboard_reaches_everything_from_top_to_bottom(opened: Opened) -> None:
-    from MSLFusionPanel.parameters import LambdaMode
+def show_much(module: str, opened: Any) -> None:
+    """Let fields be seen that are not there at the start."""
+    if module == "MSLFusion":
+        from MSLFusionPanel.parameters import LambdaMode
 
-    opened.load_volumes()
-    opened.parameters.lam.mode = LambdaMode.PAINTED
-    for name, widget in WIDGETS.items():
+        opened.load_volumes()
+        opened.parameters.lam.mode = LambdaMode.PAINTED
+    else:
+        from MSLFusionTrainingPanel.parameters import DataSource
+
+        opened.parameters.data.source = DataSource.SCENE
+
+
+def test_the_keyboard_reaches_everything_from_top_to_bottom(module: str, opened: Any) -> None:
+    widgets = ALL[module]
+    show_much(module, opened)
+    for name, widget in widgets.items():
         if widget.get("class") in ("ctkCollapsibleButton", "ctkCollapsibleGroupBox"):
             getattr(opened.ui, name).collapsed = False
     opened.area.resize(420, 4000)
     settle()
     root = opened.root._q
-    named = {getattr(opened.ui, name)._q: name for name in WIDGETS if name != root.objectName()}
+    named = {getattr(opened.ui, name)._q: name for name in widgets if name != root.objectName()}
     order, widget = [], root.nextInFocusChain()
     while widget is not root:
         owner = widget
@@ -202,7 +242,7 @@ def test_the_keyboard_reaches_everything_from_top_to_bottom(opened: Opened) -> N
     passive = {"QLabel", "QWidget", "qMRMLWidget", "QProgressBar"}
     wanted = [
         name
-        for name, widget in WIDGETS.items()
+        for name, widget in widgets.items()
         if widget.get("class") not in passive and getattr(opened.ui, name)._q.isVisible()
     ]
     assert set(wanted) <= set(order), set(wanted) - set(order)
@@ -216,7 +256,8 @@ def test_the_keyboard_reaches_everything_from_top_to_bottom(opened: Opened) -> N
         in_a_row = one.top() <= other.center().y() <= one.bottom() or other.top() <= one.center().y() <= other.bottom()
         return other.left() < one.left() if in_a_row else other.top() < one.top()
 
-    order.remove("segmentEditorFrame")  # filled when painting begins: Slicer's editor comes last
+    if module == "MSLFusion":
+        order.remove("segmentEditorFrame")  # filled when painting begins: Slicer's editor comes last
     inner = [name for name in order if not isinstance(getattr(opened.ui, name)._q, QtWidgets.QGroupBox)]
     steps = [pair for pair in pairwise(inner) if back(*map(box, pair))]
     assert steps == []
