@@ -101,14 +101,24 @@ class MSLFusionTrainingTest(ScriptedLoadableModuleTest):
         """Each test has an empty scene."""
         slicer.mrmlScene.Clear(False)
 
-    def runTest(self):
-        """Called by "Reload and Test" and by ctest."""
-        self.setUp()
-        self.test_commands_are_found()
-
     def test_commands_are_found(self):
         """The training library adds its words without importing torch."""
         from MSLFusionLib.cli import build_parser
         from MSLFusionTrainingLib import commands
 
         assert "train" in build_parser([commands]).format_help()
+
+    def test_the_whole_workflow(self):
+        """The panel, from generated heads to a reconstruction; skipped where Slicer has no PyTorch."""
+        from MSLFusionPanel import install
+        from MSLFusionTrainingPanel import selftest
+
+        missing = install.missing_packages()
+        if missing:
+            self.skipTest(f"packages are missing: {', '.join(missing)}")
+        widget = slicer.util.getModuleWidget("MSLFusionTraining")
+        if slicer.util.mainWindow() is not None:
+            slicer.util.selectModule("MSLFusionTraining")
+        else:
+            widget.enter()
+        selftest.Workflow(widget.panel).run()

@@ -70,18 +70,21 @@ def _add_settings(parser: Any) -> None:
     from dataclasses import fields
 
     from MSLFusionTrainingLib.config import TrainConfig, item_type
+    from MSLFusionTrainingLib.explained import SENTENCES
 
     group = parser.add_argument_group("settings (each also a key of the TOML file; presets give the rest)")
     for setting in fields(TrainConfig):
         flag, item = f"--{setting.name.replace('_', '-')}", item_type(setting.name)
+        said = SENTENCES[setting.name].rstrip(".").replace("%", "%%")
+        said = said[0].lower() + said[1:] if said[1:2].islower() else said
         if setting.name == "model":
-            group.add_argument(flag, type=_table, metavar="JSON", help="changed fields of the network, as JSON")
+            group.add_argument(flag, type=_table, metavar="JSON", help=f"{said}, as JSON")
         elif isinstance(setting.default, bool):
-            group.add_argument(flag, choices=["true", "false"])
+            group.add_argument(flag, choices=["true", "false"], help=said)
         elif item is not None:
-            group.add_argument(flag, nargs="+", type=item)
+            group.add_argument(flag, nargs="+", type=item, help=said)
         else:
-            group.add_argument(flag, type=type(setting.default))
+            group.add_argument(flag, type=type(setting.default), help=said)
 
 
 def _table(text: str) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 SENTENCES: dict[str, str] = {
     "preset": "The network, and what all other settings start from.",
-    "model": "Changed fields of the network, such as width = 32.",
+    "model": "Changed fields of the network (width, say).",
     "start": "Name or file of a model whose weights to start from, for fine-tuning; empty for a fresh network.",
     "name": "What the model is called.",
     "modalities": "Contrasts in the order of the encoders, such as ct, t1, t2, pet.",
     "front_ends": "How each modality is measured: fan-beam, fourier or image; empty: CT and MR by their scanners, "
     "everything as images where PET takes part.",
-    "data": "A training set of mslfusion prepare; empty for generated heads.",
+    "data": "The training set, as mslfusion prepare writes it; empty for generated heads.",
     "heads": "Generated heads to train on.",
     "head_seed": "Seed of the first generated head; the others follow it.",
     "slices": "Slices of each generated head.",
@@ -36,7 +36,7 @@ SENTENCES: dict[str, str] = {
     "whole_from": "Share of the iterations after which the network sees whole slices in spite of crop.",
     "learning_rate": "Step width of Adam.",
     "betas": "The two decay rates of Adam's moments.",
-    "weight_decay": "Adam's weight decay.",
+    "weight_decay": "Weight decay of Adam.",
     "schedule": "How the learning rate falls: halving every halve_every iterations, or cosine after a warm-up.",
     "halve_every": "Iterations after which the schedule halving halves the learning rate.",
     "warmup": "Iterations in which the learning rate rises to its full value.",

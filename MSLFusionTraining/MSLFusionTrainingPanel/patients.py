@@ -36,6 +36,8 @@ class PatientsTable:
         rows = [] if found is None else _rows(found)
         self._table.setVisible(bool(rows))
         self._table.setRowCount(len(rows))
+        for column in (1, 2):  # nothing to tell before the scans are prepared
+            self._table.setColumnHidden(column, not any(row[column] for row in rows))
         for number, row in enumerate(rows):
             for column, text in enumerate(row):
                 item = qt.QTableWidgetItem(text)

@@ -93,7 +93,7 @@ with application():
     for test in (tests.test_volumes_keep_their_geometry, tests.test_a_run_can_be_saved_and_opened):
         tests.setUp()
         test()
-    MSLFusionTraining.MSLFusionTrainingTest().runTest()
+    MSLFusionTraining.MSLFusionTrainingTest().test_commands_are_found()
 print("passed")
 """
     done = in_slicer(f"del sys.modules['slicer']\n{code}", tmp_path)
