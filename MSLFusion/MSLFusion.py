@@ -103,7 +103,7 @@ class MSLFusionWidget(ScriptedLoadableModuleWidget):
 
 
 class MSLFusionFileReader:
-    """Models and sensor data of ours that are dropped on Slicer; Slicer finds this class by its name."""
+    """Models and sensor data that are dropped on Slicer; Slicer finds this class by its name."""
 
     def __init__(self, parent):
         self.parent = parent
@@ -118,7 +118,13 @@ class MSLFusionFileReader:
 
     def extensions(self):
         """Name filters."""
-        return [_("MSL Fusion model") + " (*.safetensors)", _("MSL Fusion sensor data") + " (*.h5)"]
+        from MSLFusionPanel import rawlook
+
+        endings = " ".join(f"*.{ending}" for ending in rawlook.ENDINGS)
+        return [
+            _("MSL Fusion model") + " (*.safetensors)",
+            _("MSL Fusion sensor data, sinogram or k-space") + f" ({endings})",
+        ]
 
     def canLoadFile(self, path):
         """Whether `load` has something to say about the file."""
@@ -131,15 +137,15 @@ class MSLFusionFileReader:
         return float(readers.confidence(path))
 
     def load(self, properties):
-        """Choose the file in our module; False with a message when it is none of ours. No node is made."""
+        """Choose the file in our module; False with a message when it is none of ours. Sensor data get a node."""
         import vtk
 
         from MSLFusionPanel import readers
 
-        problem = readers.problem_of(properties["fileName"])
+        problem, node = readers.loaded(properties["fileName"])
         if problem:
             self.parent.userMessages().AddMessage(vtk.vtkCommand.ErrorEvent, problem)
-        self.parent.loadedNodes = []
+        self.parent.loadedNodes = [] if node is None else [node.GetID()]
         return not problem
 
 

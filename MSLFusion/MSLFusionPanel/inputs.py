@@ -1,10 +1,10 @@
 """From the parameters and the scene to what the worker is asked."""
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from MSLFusionLib.client import Volume
+from MSLFusionPanel.chosenfiles import file_state, raw_request
 from MSLFusionPanel.parameters import Modalities, SensorSource
 
 if TYPE_CHECKING:
@@ -17,7 +17,9 @@ MOVING_ROLE = "MSLFusion.Moving"
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a reconstruction needs. `reference` is the node on whose grid the results lie (None: a sensors file's)."""
+    """What a reconstruction needs. `reference` is the node on whose grid the results lie (None: that of measured
+    data). sensors: a sensors file. raw: the arguments that name a sinogram and k-space, see client.Client.reconstruct.
+    """
 
     ct: Any
     mr: Any
@@ -28,6 +30,12 @@ class Inputs:
     model_folder: str
     device: str
     consistency: bool = True
+    raw: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def files(self) -> list[str]:
+        """The files with measured data; none when the scanners are simulated."""
+        return [path for path in (self.sensors, self.raw.get("sinogram"), self.raw.get("kspace")) if path]
 
     @property
     def reference(self) -> Any:
@@ -41,7 +49,8 @@ class Inputs:
             volume_state(self.ct),
             volume_state(self.mr),
             plan,
-            _file_state(self.sensors),
+            tuple(map(file_state, self.files)),
+            tuple(sorted((key, str(value)) for key, value in self.raw.items())),
             self.modalities,
             self.model,
             self.model_folder,
@@ -56,6 +65,11 @@ def collect(parameters: "MSLFusionParameterNode") -> Inputs:
     model = (parameters.model.name, parameters.model.folder, parameters.model.device, parameters.output.consistency)
     if sensors.source is SensorSource.FILE:
         return Inputs(None, None, None, sensors.file, sensors.modalities.names(), *model)
+    if sensors.source is SensorSource.RAW:
+        given = {"ct": sensors.sinogram, "mr": sensors.kspace}
+        used = tuple(name for name in sensors.modalities.names() if given[name])
+        raw = raw_request(sensors) | {"register": sensors.register}
+        return Inputs(None, None, None, None, used, *model, raw)
     ct, mr = parameters.data.ct, mr_on_grid(parameters)
     return Inputs(ct, mr, plan(sensors), None, sensors.modalities.names(), *model)
 
@@ -147,13 +161,3 @@ def volume_state(node: Any) -> tuple[Any, ...] | None:
         tuple(matrix.GetElement(i, j) for i in range(3) for j in range(4)),
         None if parent is None else (parent.GetID(), parent.GetTransformToWorldMTime()),
     )
-
-
-def _file_state(path: str | None) -> tuple[Any, ...] | None:
-    if path is None:
-        return None
-    try:
-        found = os.stat(path)
-    except OSError:
-        return (path,)
-    return (path, found.st_size, found.st_mtime_ns)

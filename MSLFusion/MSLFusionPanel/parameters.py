@@ -44,10 +44,26 @@ class SensorSource(Enum):
 
     SIMULATE = "simulate"
     FILE = "file"
+    RAW = "raw"
 
     def label(self) -> str:
         """What the selector shows."""
-        return _("Simulate from the volumes") if self is SensorSource.SIMULATE else _("Sensors file")
+        return {
+            SensorSource.SIMULATE: _("Simulate from the volumes"),
+            SensorSource.FILE: _("Sensors file"),
+            SensorSource.RAW: _("Sinogram and k-space files"),
+        }[self]
+
+
+class Coils(Enum):
+    """How the coils of a measured MR are combined; values as in recon.acquired."""
+
+    RSS = "rss"
+    ESPIRIT = "espirit"
+
+    def label(self) -> str:
+        """What the selector shows."""
+        return _("Root sum of squares") if self is Coils.RSS else _("ESPIRiT coil maps")
 
 
 class Scan(Enum):
@@ -132,10 +148,18 @@ class CoregisterParameters:
 
 @parameterPack
 class SensorParameters:
-    """Section 3. photons per detector bin without object; kspaceNoise: standard deviation in network units."""
+    """Section 3. photons per detector bin without object; kspaceNoise: standard deviation in network units.
+
+    Of raw files: coils, what to select of an ISMRMRD file, whether to register the MR to the CT.
+    """
 
     source: SensorSource = SensorSource.SIMULATE
     file: str = ""
+    sinogram: str = ""
+    kspace: str = ""
+    coils: Coils = Coils.RSS
+    select: str = ""
+    register: bool = True
     views: Annotated[int, WithinRange(1, 2048)] = 64
     scan: Scan = Scan.FULL
     acceleration: Annotated[float, WithinRange(1.0, 64.0)] = 4.0

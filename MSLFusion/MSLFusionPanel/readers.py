@@ -1,4 +1,5 @@
-"""Files that are dropped on Slicer: models and sensor data of ours. Nothing heavy is imported to look at one."""
+"""Files that are dropped on Slicer: models, sensor data of ours, measured sinograms and k-space. Nothing heavy is
+imported to look at one."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MSLFusionLib.errors import InputError, MSLFusionError
+from MSLFusionPanel import rawlook
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _FORMAT = b"mslfusion-sensors"
@@ -21,7 +23,7 @@ def confidence(path: str) -> float:
     """How sure we are that the file is for us; 0 for none of ours."""
     if path.lower().endswith(".safetensors"):
         return FOREIGN if _problem_of_model(path) else OURS
-    return OURS if is_sensors_file(path) else 0.0
+    return OURS if is_sensors_file(path) or rawlook.kind_of(path) is not None else 0.0
 
 
 def is_sensors_file(path: str) -> bool:
@@ -34,26 +36,32 @@ def is_sensors_file(path: str) -> bool:
     return start.startswith(_HDF5) and _FORMAT in start
 
 
-def load(path: str) -> None:
-    """Choose the model or the sensor data in our module, and show it there.
+def load(path: str) -> Any:
+    """Choose the model or the sensor data in our module, and show it there; the node of sensor data, None for a model.
 
     Raises InputError with a sentence for files that are none of ours.
     """
     if path.lower().endswith(".safetensors"):
         _choose_model(path)
-    elif is_sensors_file(path):
-        _choose_sensors(path)
-    else:
-        raise InputError(_("{name} holds no sensor data of MSL Fusion.").format(name=Path(path).name))
+        return None
+    if is_sensors_file(path):
+        return _choose_sensors(path)
+    kind = rawlook.kind_of(path)
+    if kind is None:
+        raise InputError(
+            _("{name} holds no sensor data of MSL Fusion, and nothing beside it describes it as raw data.").format(
+                name=Path(path).name
+            )
+        )
+    return _choose_raw(path, kind)
 
 
-def problem_of(path: str) -> str:
-    """`load` for Slicer's reader: empty when it worked, else the sentence that says why not."""
+def loaded(path: str) -> tuple[str, Any]:
+    """`load` for Slicer's reader: an empty text when it worked, else the sentence that says why not; and the node."""
     try:
-        load(path)
+        return "", load(path)
     except MSLFusionError as error:
-        return str(error)
-    return ""
+        return str(error), None
 
 
 def _choose_model(path: str) -> None:
@@ -73,14 +81,33 @@ def _choose_model(path: str) -> None:
     _show(widget, "modelSection", "modelCardBox")
 
 
-def _choose_sensors(path: str) -> None:
+def _choose_sensors(path: str) -> Any:
+    from MSLFusionPanel import sensornode
     from MSLFusionPanel.parameters import SensorSource
 
     widget = slicer.util.getModuleWidget("MSLFusion")
-    sensors = widget.logic.getParameterNode().sensors
-    sensors.file = str(Path(path).resolve())
-    sensors.source = SensorSource.FILE
+    parameters = widget.logic.getParameterNode()
+    parameters.sensors.file = str(Path(path).resolve())
+    parameters.sensors.source = SensorSource.FILE
     _show(widget, "sensorsSection")
+    return sensornode.keep(parameters)
+
+
+def _choose_raw(path: str, kind: str) -> Any:
+    """The sinogram or the k-space; what was chosen of the other one stays while raw files are the source."""
+    from MSLFusionPanel import sensornode
+    from MSLFusionPanel.parameters import SensorSource
+
+    widget = slicer.util.getModuleWidget("MSLFusion")
+    parameters = widget.logic.getParameterNode()
+    sensors = parameters.sensors
+    other = rawlook.KSPACE if kind == rawlook.SINOGRAM else rawlook.SINOGRAM
+    if sensors.source is not SensorSource.RAW or getattr(sensors, kind):
+        setattr(sensors, other, "")
+    setattr(sensors, kind, str(Path(path).resolve()))
+    sensors.source = SensorSource.RAW
+    _show(widget, "sensorsSection")
+    return sensornode.keep(parameters)
 
 
 def _problem_of_model(path: str) -> str:

@@ -100,8 +100,8 @@ class ResultsSection(Section):
 
     def _why_none(self) -> str:
         parameters = self.parameters
-        if parameters.sensors.source is SensorSource.FILE:
-            return _("A sensors file holds no ground truth: there is nothing to measure against.")
+        if parameters.sensors.source is not SensorSource.SIMULATE:
+            return _("Measured data hold no ground truth: there is nothing to measure against.")
         if not parameters.output.metrics:
             return _("Metrics are switched off in section 6.")
         return _("Apply measures the hybrids against the volumes.")

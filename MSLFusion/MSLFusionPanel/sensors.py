@@ -1,9 +1,8 @@
-"""Section 3: what the simulated scanners measure, or the file with what was measured; images of the data alone."""
+"""Section 3: what the simulated scanners measure, or the files with what was measured; images of the data alone."""
 
-import os
-import stat
+import json
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import slicer
@@ -11,7 +10,8 @@ from slicer.i18n import tr as _
 
 from MSLFusionLib.client import Assembler
 from MSLFusionLib.errors import InputError, JobError
-from MSLFusionPanel import install, layouts, paths
+from MSLFusionPanel import install, layouts, paths, sensornode
+from MSLFusionPanel.chosenfiles import ChosenFiles, chosen_files
 from MSLFusionPanel.inputs import Inputs, collect, plan
 from MSLFusionPanel.parameters import Mask, Modalities, SensorSource
 from MSLFusionPanel.question import Question
@@ -21,42 +21,37 @@ from MSLFusionPanel.session import OpenSession, open_session
 from MSLFusionPanel.task import ask
 from MSLFusionPanel.words import as_sentence, grid_in_words, share_in_words, size_in_words
 
-HDF5_START = b"\x89HDF\r\n\x1a\n"
 IMAGE_ROLES = {"fbp": "MSLFusion.SparseViewFBP", "zero-filled": "MSLFusion.ZeroFilledMR"}
 """Node references of the parameter node to the sensor images of the last time."""
+PICTURE_ROLES = {"sinogram": "MSLFusion.Sinogram", "k-space": "MSLFusion.KSpace"}
+"""Node references of the parameter node to the pictures of a sinogram and of k-space."""
 
 _BEFORE = ("ctMessage", "mrMessage", "dataMessage", "alignedMessage", "registerMessage")
 """Labels of the sections above, whose errors sensor images cannot do without."""
 _CT_WIDGETS = ("viewsSpinBox", "scanSelector", "ctNoiseCheckBox", "photonsSpinBox")
 _MR_WIDGETS = ("accelerationSpinBox", "maskSelector", "mrNoiseCheckBox", "kspaceNoiseSpinBox")
-
-
-@dataclass(frozen=True)
-class _File:
-    """What can be seen of the chosen file without the worker.
-
-    problem: why it cannot be used. state: what the worker is asked about; None when there is nothing to be asked.
-    """
-
-    path: str = ""
-    problem: str = ""
-    state: tuple[Any, ...] | None = None
-    size: int | None = None
+_BUTTONS = ("sensorImagesButton", "sensorPicturesButton")
+_PATHS = {"sensorsFilePath": "file", "sinogramPath": "sinogram", "kspacePath": "kspace"}
+"""Fields for paths, and the parameters that keep them."""
 
 
 class SensorsSection(Section):
-    """Simulated sampling or a sensors file, and which modalities are used of it."""
+    """Simulated sampling or files with measured data, and which modalities are used of it."""
 
     def setup(self) -> None:
         """Connect the widgets."""
         ui = self.ui
         self._question = Question(self.logic.worker, self._answered)
-        self._file = _File()
+        self._files = ChosenFiles()
         self._failure = ""
         self._tips = {name: getattr(ui, name).toolTip for name in (*_CT_WIDGETS, *_MR_WIDGETS, "seedSpinBox")}
-        self._tips |= {name: getattr(ui, name).toolTip for name in ("sensorImagesButton", "sensorsFilePath")}
-        paths.listen(self, ui.sensorsFilePath, self._take_path)
+        self._tips |= {name: getattr(ui, name).toolTip for name in (*_BUTTONS, *_PATHS)}
+        for name, parameter in _PATHS.items():
+            paths.listen(self, getattr(ui, name), partial(self._take_path, parameter))
         self.on(ui.sensorImagesButton, "clicked()", self.show_images)
+        self.on(ui.sensorPicturesButton, "clicked()", self.show_pictures)
+        ui.importedSelector.addAttribute(sensornode.CLASS, sensornode.CHOICE)
+        self.on(ui.importedSelector, "currentNodeChanged(vtkMRMLNode*)", self._take_node)
 
     def enter(self) -> None:
         """A file that could not be looked at is looked at again."""
@@ -68,25 +63,31 @@ class SensorsSection(Section):
 
     def update(self) -> None:
         """Show what is measured, and what cannot be."""
-        simulated = self.parameters.sensors.source is SensorSource.SIMULATE
+        source = self.parameters.sensors.source
+        simulated = source is SensorSource.SIMULATE
         self.ui.simulateFrame.setVisible(simulated)
-        self.ui.sensorsFileFrame.setVisible(not simulated)
+        self.ui.sensorsFileFrame.setVisible(source is SensorSource.FILE)
+        self.ui.rawFrame.setVisible(source is SensorSource.RAW)
+        self.ui.sensorPicturesButton.setVisible(not simulated)
         self._update_enabled()
-        self._update_file()
+        self._update_files()
         problem = self.problem()
         self.ui.sensorsInfo.text = self._plan_in_words() if simulated and not problem else ""
         self.ui.sensorsInfo.setVisible(bool(self.ui.sensorsInfo.text))
-        self.ui.sensorsFileInfo.text = "" if simulated else self._file_in_words()
-        self.ui.sensorsFileInfo.setVisible(bool(self.ui.sensorsFileInfo.text))
+        for name, where in (("sensorsFileInfo", SensorSource.FILE), ("rawInfo", SensorSource.RAW)):
+            label = getattr(self.ui, name)
+            label.text = self._file_in_words() if source is where else ""
+            label.setVisible(bool(label.text))
         if problem:
-            self.message("sensorsMessage", problem, "error" if simulated or self.parameters.sensors.file else "needed")
+            self.message("sensorsMessage", problem, "needed" if self._files.needed else "error")
         else:
             self.message("sensorsMessage", self._failure or self._trouble(), "failure")
-        self._update_button()
+        self._update_remark()
+        self._update_buttons()
 
     def problem(self) -> str:
         """Why these settings cannot be used; empty when they can."""
-        if self.parameters.sensors.source is SensorSource.FILE:
+        if self.parameters.sensors.source is not SensorSource.SIMULATE:
             return self._file_problem()
         width = self.panel.model.columns()
         if width is None or "mr" not in self.parameters.sensors.modalities.names():
@@ -174,20 +175,57 @@ class SensorsSection(Section):
     def _failed(self, sentence: str) -> None:
         self._failure = as_sentence(sentence)
 
-    def _update_button(self) -> None:
-        button = self.ui.sensorImagesButton
+    def show_pictures(self) -> None:
+        """The measured sinogram and k-space themselves, in the scene; Cancel while it runs."""
+        button = self.ui.sensorPicturesButton
         if self.panel.runs(button):
-            button.text, button.enabled = self.panel.cancel_text(), True
-            button.toolTip = _("Stop; the scene stays as it was.")
+            self.panel.cancel()
             return
+        self._failure = self._missing(ask_user=True)
+        if self._failure:
+            self.panel.changed()
+            return
+        self._retry()
+        request = {key: value for key, value in self._files.request.items() if key != "coils"}
+        self.panel.run(button, _picture_steps(request), self._show_pictures, self._failed, _("Reading sensor data"))
+
+    def _show_pictures(self, arrays: dict[str, Any]) -> None:
+        if self.panel.parameters is None:
+            return
+        from MSLFusionLib.scene import hierarchy, scans
+
+        keeper, nodes = self.parameters.parameterNode, {}
+        names = {"sinogram": _("Sinogram (bins x views)"), "k-space": _("k-space (kx x ky, dB)")}
+        for kind, planes in arrays.items():
+            role = PICTURE_ROLES[kind]
+            node = scans.picture_node(slicer.mrmlScene, kind, planes, names[kind], keeper.GetNodeReference(role))
+            keeper.SetNodeReferenceID(role, node.GetID())
+            nodes[kind] = node
+        kept = sensornode.current(self.parameters)
+        if kept is not None:
+            hierarchy.move_below(slicer.mrmlScene, kept, list(nodes.values()))
+        layouts.side_by_side(nodes.get("sinogram"), nodes.get("k-space"), None)
+
+    def _update_buttons(self) -> None:
         shown = self.panel.messages
-        errors = [shown.text(label) for label in _BEFORE if shown.blocks(label)]
-        reason = next((one for one in (*errors, self.problem(), self.panel.model.problem()) if one), "")
-        if self.panel.task is not None:
-            reason = _("Another job is running: wait for it or cancel it.")
-        button.text = _("Show sensor images")
-        button.enabled = not reason
-        button.toolTip = reason or self._tips["sensorImagesButton"]
+        before = [shown.text(label) for label in _BEFORE if shown.blocks(label)]
+        own = self.problem()
+        whole = next((one for one in (*before, own, self.panel.model.problem()) if one), "")
+        pictures = own if self._file_is_bad() else ""
+        for name, text, reason in (
+            ("sensorImagesButton", _("Show sensor images"), whole),
+            ("sensorPicturesButton", _("Show sinogram and k-space"), pictures),
+        ):
+            button = getattr(self.ui, name)
+            if self.panel.runs(button):
+                button.text, button.enabled = self.panel.cancel_text(), True
+                button.toolTip = _("Stop; the scene stays as it was.")
+                continue
+            if self.panel.task is not None:
+                reason = _("Another job is running: wait for it or cancel it.")
+            button.text = text
+            button.enabled = not reason
+            button.toolTip = reason or self._tips[name]
 
     def _update_enabled(self) -> None:
         sensors = self.parameters.sensors
@@ -230,82 +268,98 @@ class SensorsSection(Section):
             parts.append(share + (noise if sensors.mrNoise and sensors.kspaceNoise > 0 else ""))
         return _("Measured: {what}.").format(what=_("; ").join(parts))
 
-    # The file.
+    # The files.
 
-    def _take_path(self, path: str) -> None:
-        if path != self.parameters.sensors.file:
-            self.parameters.sensors.file = path
+    def _take_path(self, parameter: str, path: str) -> None:
+        sensors = self.parameters.sensors
+        if path != getattr(sensors, parameter):
+            setattr(sensors, parameter, path)
 
-    def _update_file(self) -> None:
-        sensors, widget = self.parameters.sensors, self.ui.sensorsFilePath
-        path = sensors.file
-        paths.show(widget, path)
-        tip = self._tips["sensorsFilePath"]
-        widget.toolTip = tip if self._local() else f"{tip} {_remote_path()}"
-        self._file = self._seen(path) if sensors.source is SensorSource.FILE else _File()
-        if self._file.state is not None and not self._missing():
-            self._question.ask(self._file.state, "describe_sensors", path)
+    def _take_node(self, node: Any) -> None:
+        """Sensor data of the scene were chosen."""
+        if node is not None and node is not sensornode.current(self.parameters):
+            sensornode.choose(node, self.parameters.sensors)
+
+    def _update_files(self) -> None:
+        sensors = self.parameters.sensors
+        for name, parameter in _PATHS.items():
+            widget, tip = getattr(self.ui, name), self._tips[name]
+            paths.show(widget, getattr(sensors, parameter))
+            widget.toolTip = tip if self._local() else f"{tip} {_remote_path()}"
+        self._files = chosen_files(sensors, self.logic.worker)
+        if self._files.state is not None and not self._missing():
+            self._question.ask(self._files.state, "describe_sensors", **self._files.request)
+        both = bool(sensors.sinogram and sensors.kspace)
+        self.ui.registerRawCheckBox.enabled = both
+        self.ui.coilsSelector.enabled = self.ui.selectEdit.enabled = bool(sensors.kspace)
+        imported = sensornode.nodes() if sensors.source is not SensorSource.SIMULATE else []
+        for name in ("importedSelector", "importedSelectorLabel"):
+            getattr(self.ui, name).setVisible(bool(imported))
+        node = sensornode.current(self.parameters)
+        if self.ui.importedSelector.currentNode() is not node:
+            self.ui.importedSelector.setCurrentNode(node)
 
     def _answered(self) -> None:
-        if self._description() is not None and self.ui.sensorsFilePath.currentPath == self._file.path:
-            paths.remember(self.panel, self.ui.sensorsFilePath)
+        found = self._description()
+        if found is not None and self.panel.parameters is not None:
+            for name, parameter in _PATHS.items():
+                widget, path = getattr(self.ui, name), getattr(self.parameters.sensors, parameter)
+                if path and widget.currentPath == path and path in self._files.request.values():
+                    paths.remember(self.panel, widget)
+            sensornode.keep(self.parameters, description_text(found), found.get("outline"))
         self.panel.changed()
 
     def _local(self) -> bool:
         return self.logic.worker.where == "local"
 
     def _retry(self) -> None:
-        """Ask again about a file when the answer was no word on the file itself."""
+        """Ask again about files when the answer was no word on the files themselves."""
         if self._question.problem and not self._question.refused:
             self._question.forget()
 
-    def _seen(self, path: str) -> _File:
-        worker = self.logic.worker
-        if not path:
-            return _File(path, _("Choose a sensors file, or simulate the scanners on the volumes."))
-        if not self._local():
-            return _File(path, "", (worker.where, worker.generation, path) if worker.state == "running" else None)
-        if not os.path.isabs(path):
-            return _File(path, _("Give the whole path of the sensors file."))
-        try:
-            found = os.stat(path)
-            if stat.S_ISDIR(found.st_mode):
-                return _File(path, _("{path} is a folder: choose a sensors file (.h5).").format(path=path))
-            if not stat.S_ISREG(found.st_mode):
-                return _File(path, _("{path} is not a file: choose a sensors file (.h5).").format(path=path))
-            with open(path, "rb") as file:
-                start = file.read(len(HDF5_START))
-        except FileNotFoundError:
-            problem = _("The sensors file {path} does not exist: choose another one.")
-            return _File(path, problem.format(path=path))
-        except (OSError, ValueError) as error:
-            problem = _("The sensors file {path} cannot be read: {reason}.")
-            return _File(path, problem.format(path=path, reason=getattr(error, "strerror", None) or error))
-        if start != HDF5_START:
-            problem = _("{path} is not a sensors file: choose one that “mslfusion simulate” has written.")
-            return _File(path, problem.format(path=path))
-        return _File(path, "", ("local", path, found.st_size, found.st_mtime_ns), found.st_size)
-
     def _description(self) -> Mapping[str, Any] | None:
         """What the worker told of the present file, None as long as it is not known."""
-        answer, state = self._question.answer, self._file.state
+        answer, state = self._question.answer, self._files.state
         return answer if state is not None and self._question.asked(state) else None
 
+    def _file_is_bad(self) -> bool:
+        """Whether the files themselves cannot be used, whatever is to be used of them."""
+        refused = self._question.refused and self._question.asked(self._files.state)
+        return bool(self._files.problem) or refused
+
     def _file_problem(self) -> str:
-        if self._file.problem:
-            return self._file.problem
-        if self._question.refused and self._question.asked(self._file.state):
+        if self._files.problem:
+            return self._files.problem
+        if self._file_is_bad():
             return self._question.problem
-        found = self._description()
-        if found is None:
-            return ""
-        held = found["modalities"]
-        missing = [name.upper() for name in self.parameters.sensors.modalities.names() if name not in held]
-        if missing:
+        sensors = self.parameters.sensors
+        names = sensors.modalities.names()
+        if sensors.source is SensorSource.RAW:
+            given = {"ct": sensors.sinogram, "mr": sensors.kspace}
+            if any(given[name] for name in names):
+                return ""
+            held, lacking = [name for name, path in given.items() if path], names
+            sentence = _("No {missing} is chosen: choose “{other}” under Used, or a file.")
+        else:
+            found = self._description()
+            if found is None:
+                return ""
+            held = found["modalities"]
+            lacking = tuple(name for name in names if name not in held)
             sentence = _("The file holds no {missing}: choose “{other}” under Used, or another file.")
-            other = Modalities(held[0]).label()
-            return sentence.format(missing=_(" and no ").join(missing), other=other)
-        return ""
+        missing = _(" and no ").join(name.upper() for name in lacking)
+        return sentence.format(missing=missing, other=Modalities(held[0]).label()) if lacking else ""
+
+    def _update_remark(self) -> None:
+        """What is odd about the files, and what is synthesised because a file is missing."""
+        sensors, found = self.parameters.sensors, self._description()
+        remarks = list(found.get("warnings", ())) if found is not None else []
+        if sensors.source is SensorSource.RAW and len(collect(self.parameters).modalities) == 1 and not self.problem():
+            used = collect(self.parameters).modalities[0]
+            other = "MR" if used == "ct" else "CT"
+            remarks.append(_("Only the {used} was measured: the {other} is synthesised from it, and marked so.").format(
+                used=used.upper(), other=other))  # fmt: skip
+        self.message("sensorsRemark", " ".join(as_sentence(one) for one in remarks), "warning")
 
     def _missing(self, ask_user: bool = False) -> str:
         """Why the worker of this machine cannot read files or compute yet. ask_user: offer to install it."""
@@ -319,20 +373,46 @@ class SensorsSection(Section):
         return _("{packages} must be installed first; Apply offers it.").format(packages=_(", ").join(missing))
 
     def _trouble(self) -> str:
-        """Why the file could not be looked at, where that is not the file's fault."""
-        return self._question.problem if self._file.state and self._question.asked(self._file.state) else ""
+        """Why the files could not be looked at, where that is not their fault."""
+        return self._question.problem if self._files.state and self._question.asked(self._files.state) else ""
 
     def _file_in_words(self) -> str:
         found, words = self._description(), []
         if found is not None:
             words.append(described_in_words(found))
-        elif self._file.size is not None:
-            words += [size_in_words(self._file.size) + ".", self._missing()]
-        if self._question.pending and self._file.state is not None:
+        elif self._files.size is not None:
+            words += [size_in_words(self._files.size) + ".", self._missing()]
+        if self._question.pending and self._files.state is not None:
             words.append(_("The worker looks into it ..."))
         if not self._local():
             words.append(_remote_path())
         return " ".join(word for word in words if word)
+
+
+def _picture_steps(request: Mapping[str, Any]) -> Generator[Any, Any, dict[str, Any]]:
+    """Steps of a task: planes (slices, rows, columns) by kind."""
+    import numpy as np
+
+    parts: dict[str, list[Any]] = {}
+
+    def add(part: Any) -> None:
+        parts.setdefault(part.header["kind"], []).append(np.array(part.arrays["planes"], np.float32))
+
+    yield ask("sensor_pictures", **request, on_part=add)
+    return {kind: np.concatenate(planes) for kind, planes in parts.items()}
+
+
+def description_text(found: Mapping[str, Any]) -> str:
+    """What the worker found, for the text of the scene's node."""
+    lines = [described_in_words(found), ""]
+    for kind, file in (found.get("files") or {}).items():
+        if isinstance(file, Mapping):
+            lines.append(f"{kind}: {file.get('file')} ({file.get('kind')})")
+            details = file.get("found")
+            for name, value in (details if isinstance(details, Mapping) else {}).items():
+                lines.append(f"  {name}: {json.dumps(value)}")
+    lines += [*found.get("warnings", ()), ""]
+    return "\n".join(lines)
 
 
 def described_in_words(found: Mapping[str, Any]) -> str:

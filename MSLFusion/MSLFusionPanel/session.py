@@ -71,6 +71,8 @@ def open_session(logic: "MSLFusionLogic", inputs: Inputs) -> Generator[Any, Any,
     arguments: dict[str, Any] = {"modalities": inputs.modalities, "consistency": inputs.consistency}
     if inputs.sensors is not None:
         arguments["sensors"] = inputs.sensors
+    elif inputs.raw:
+        arguments |= inputs.raw
     else:
         arguments["plan"] = inputs.plan
         for name, node in (("ct", inputs.ct), ("mr", inputs.mr)):

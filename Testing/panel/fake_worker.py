@@ -210,6 +210,14 @@ class FakeWorker:
             raise ValueError("The file is no sensors file.")
         return self.sensors, {}
 
+    def _sensor_pictures(self, message: Message) -> Any:
+        if self.sensors is None:
+            raise ValueError("The file is no sensors file.")
+        for kind, shape in (("sinogram", (3, 5, 9)), ("k-space", (2, 6, 7))):
+            if message.header.get("sinogram" if kind == "sinogram" else "kspace", "path" in message.header):
+                self._parts(message, {kind: np.full(shape, -20 if kind == "k-space" else 2, np.float32)})
+        return {"pictures": {}}, {}
+
     def _reconstruct(self, message: Message) -> Any:
         if not self._model:
             raise ValueError("No model is open: choose one first.")
