@@ -1,5 +1,6 @@
 """The training module's widget in Slicer's hands: opened, left, reloaded, unloaded; its scene closed and replaced."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from training_opened import FakeCommands, OpenedTraining, own_python
 from turns import settle, until
 
 MODULE = ROOT / "MSLFusionTraining" / "MSLFusionTraining.py"
+SCRIPT = str(ROOT / "MSLFusion" / "batch.py")
 
 
 @pytest.fixture(autouse=True)
@@ -127,3 +129,22 @@ def test_slicers_python_that_cannot_be_started_is_named(
     command.Command(["prepare"]).start(failed.append, failed.append)
     until(lambda: failed)
     assert str(tmp_path / "nothing") in failed[0]
+
+
+def test_the_modules_own_test_with_real_processes(
+    slicer_app: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What runs inside Slicer: a training, an export and MSL Fusion's worker, all tiny."""
+    from MSLFusionPanel import process
+    from MSLFusionTrainingPanel import run, selftest
+
+    own_python(monkeypatch)
+    for module in (process, run):
+        monkeypatch.setattr(module, "batch_command", lambda *words: [sys.executable, SCRIPT, *words])
+    monkeypatch.setenv("MSLFUSION_MODELS", str(tmp_path / "models of the user"))
+    slicer_app.open_module(ROOT / "MSLFusion" / "MSLFusion.py")
+    widget = slicer_app.open_module(MODULE)
+    settle()
+    selftest.Workflow(widget.panel).run()
+    assert not (tmp_path / "models of the user").exists()
+    assert os.environ["MSLFUSION_MODELS"] == str(tmp_path / "models of the user")
