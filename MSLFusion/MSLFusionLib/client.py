@@ -297,6 +297,10 @@ class Client:
         """How near the hybrids at these lambdas, and the sensor images, are to what was measured."""
         return self.request("metrics", {"lambdas": list(lambdas), "session": session}, **callbacks)
 
+    def trust(self, passes: int = 4, seed: int = 0, session: int | None = None, **callbacks: Any) -> Call:
+        """Maps of how far the images can be trusted, in parts, and their figures; takes `passes` reconstructions."""
+        return self.request("trust", {"passes": passes, "seed": seed, "session": session}, **callbacks)
+
     def shutdown(self, **callbacks: Any) -> Call:
         """Cancel everything and end the worker."""
         return self.request("shutdown", **callbacks)

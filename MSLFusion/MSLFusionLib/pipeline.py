@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from MSLFusionLib.recon.lambdas import LambdaSpec
     from MSLFusionLib.recon.reconstructor import ReconstructionResult, Reconstructor
     from MSLFusionLib.recon.simulate import SamplingPlan
+    from MSLFusionLib.recon.trust import TrustPlan
 
 FBP, ZERO_FILLED = "FBP", "zero-filled"
 MODALITIES = {"both": ("ct", "mr"), "ct": ("ct",), "mr": ("mr",)}
@@ -72,7 +73,7 @@ class PipelineResult:
 
     hybrids: (lambda specification, volume in [0, 1]) in the order asked for. sensor_images: "FBP" and
     "zero-filled" in [0, 1]. references: "ct" and "mr" in [0, 1], what was measured. metrics: rows for tables, see
-    `measure`. All volumes lie on the CT's grid. times: seconds per stage.
+    `measure`. All volumes lie on the CT's grid. times: seconds per stage. trust_maps: by kind (recon.trust.KINDS).
     """
 
     aligned: Aligned
@@ -83,6 +84,7 @@ class PipelineResult:
     metrics: list[dict[str, Any]]
     reconstruction: "ReconstructionResult"
     times: dict[str, float] = field(default_factory=dict)
+    trust_maps: dict[str, sitk.Image] = field(default_factory=dict)
 
     @property
     def by_lambda(self) -> dict[float, sitk.Image]:
@@ -130,6 +132,7 @@ def run_pipeline(
     modalities: Sequence[str] = ("ct", "mr"),
     consistency: bool = True,
     compare: bool = True,
+    trust: "TrustPlan | None" = None,
     job: Job = NO_JOB,
 ) -> PipelineResult:
     """Register, measure, reconstruct and compare.
@@ -137,10 +140,12 @@ def run_pipeline(
     specs: the lambdas, maps on the CT's grid. Either volumes (`ct` in HU, `mr` on any grid; one may be absent),
     measured by `plan`, or `sensors`, for which there is no reference to compare with. pixel_mm: a fixed pixel of
     the network instead of the model's. modalities: those the network may see. consistency: correct the images towards
-    what was measured. compare: also give the references and the metrics against them.
+    what was measured. compare: also give the references and the metrics against them. trust: also maps of how far the
+    images can be trusted.
     Raises InputError, JobError and Cancelled as the parts do.
     """
     from MSLFusionLib.recon import outputs
+    from MSLFusionLib.recon.trust import KINDS
 
     times: dict[str, float] = {}
     with _timed(times, "registration"):
@@ -157,6 +162,7 @@ def run_pipeline(
             consistency=consistency,
             sensor_images=True,
             ground_truth=compare and sensors is None,
+            trust=trust,
             job=job,
         )
     hybrids = list(zip(specs, (image for _, image in result.hybrids), strict=True))
@@ -167,7 +173,8 @@ def run_pipeline(
         with _timed(times, "comparison"):
             body = _body(aligned)
             rows = measure(hybrids, sensor_images, references, body, _slice_axis(result), job)
-    return PipelineResult(aligned, hybrids, sensor_images, references, body, rows, result, times)
+    maps = {kind: result.others[kind] for kind in KINDS if kind in result.others}
+    return PipelineResult(aligned, hybrids, sensor_images, references, body, rows, result, times, maps)
 
 
 def measure(

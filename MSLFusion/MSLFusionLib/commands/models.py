@@ -4,10 +4,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from MSLFusionLib.commands.options import add_command
+from MSLFusionLib.commands.options import add_command, whole_number
 
 if TYPE_CHECKING:
     from MSLFusionLib.cli import Context
+
+_STATISTICS_SUMMARY = "store with a network what its latents and errors look like, for --trust and its warnings"
+_STATISTICS_NOTE = (
+    "Slices come from generated heads: of the seeds in the model's card, and others that it never saw. The weights "
+    "stay as they are."
+)
 
 
 def add_parser(subparsers: Any) -> None:
@@ -23,13 +29,31 @@ def add_parser(subparsers: Any) -> None:
     imported.add_argument("file", type=Path, metavar="FILE.pth", help="their state_dict; read with weights_only")
     imported.add_argument("--output", type=Path, metavar="FILE.safetensors", help="default: FILE.safetensors")
     imported.add_argument("--name", help="the model's name (default: the output's)")
+    statistics = add_command(words, "statistics", _statistics, _STATISTICS_SUMMARY, epilog=_STATISTICS_NOTE)
+    statistics.add_argument("model", metavar="NAME|FILE", help="a name from the list, or a .safetensors file")
+    statistics.add_argument(
+        "--output", type=Path, required=True, metavar="FILE.safetensors", help="the model with them"
+    )
+    statistics.add_argument(
+        "--slices", type=whole_number(16), default=160, metavar="N", help="familiar slices (default: 160)"
+    )
+    statistics.add_argument(
+        "--held-out", type=whole_number(16), default=80, metavar="N", help="slices that set the limit (default: 80)"
+    )
+    statistics.add_argument(
+        "--error-slices", type=whole_number(1), default=12, metavar="N", help="slices with resampling (default: 12)"
+    )
+    statistics.add_argument(
+        "--held-out-seed", type=whole_number(0), default=800001, metavar="N", help="first of the heads held out"
+    )
+    statistics.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]", help="where the network runs")
 
 
 def _list(args: argparse.Namespace, context: "Context") -> None:
     from MSLFusionLib.commands.fuse import method_lines, method_table
     from MSLFusionLib.io.checkpoints import list_models, model_folders
 
-    models = list_models()
+    models = list_models(architecture=None)
     lines = [f"{info.name:<20} {info.path.stat().st_size / 1e6:6.1f} MB  {_summary(info.card)}" for info in models]
     if not lines:
         lines = ["No models in " + ", ".join(str(folder) for folder in model_folders())]
@@ -73,3 +97,33 @@ def _import_official(args: argparse.Namespace, context: "Context") -> None:
     card = import_official(args.file, output, args.name or output.stem)
     values = {"command": "models import-official", "output": output, "card": card}
     context.console.result(values, f"Written: {output} ({card['parameters']:,} parameters)")
+
+
+def _statistics(args: argparse.Namespace, context: "Context") -> None:
+    from MSLFusionLib.commands.outputs import check_ending, check_output_file
+    from MSLFusionLib.io.checkpoints import find_model, load_checkpoint, save_with_statistics
+    from MSLFusionLib.recon.heads import familiar_heads, slices_of
+    from MSLFusionLib.recon.reconstructor import Reconstructor
+    from MSLFusionLib.recon.statistics import learned
+
+    check_ending(args.output, (".safetensors",))
+    check_output_file(args.output)
+    path = find_model(args.model)
+    loaded = load_checkpoint(path)
+    reconstructor = Reconstructor(loaded, args.device)
+    familiar = familiar_heads(loaded.card)
+    held_out = range(args.held_out_seed, args.held_out_seed + max(1, args.held_out // 4))
+    rows, columns = reconstructor.options().size
+    contrast = str(loaded.card.get("contrasts", {}).get("mr", "T1")).lower()
+    parts = [
+        slices_of(seeds, count, (rows, columns), reconstructor.options().pixel_mm, contrast)
+        for seeds, count in ((familiar, args.slices), (held_out, args.held_out))
+    ]
+    data = f"generated heads {familiar[0]} to {familiar[-1]}; limit from {held_out[0]} to {held_out[-1]}"
+    tensors, table = learned(
+        reconstructor, parts[0], parts[1], (args.slices, args.held_out), args.error_slices, data, context.job
+    )
+    save_with_statistics(path, args.output, tensors, table)
+    limits = ", ".join(f"{name} {limit:.2f}" for name, limit in table["limits"].items())
+    values = {"command": "models statistics", "output": args.output, "statistics": table}
+    context.console.result(values, f"Written: {args.output} (limits of the distance: {limits})")

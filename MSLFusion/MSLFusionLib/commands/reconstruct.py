@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _SUMMARY = "reconstruct hybrid volumes from a CT and an MR, or from a file of sensor data"
 _FILES = ("ct", "mr", "sensors", "sinogram", "kspace", "lambda_map", "segmentation")
+TRUST_PASSES = 4
 _COMPRESSED = 0.4
 """Share of their size in memory that written volumes take, roughly."""
 
@@ -83,6 +84,15 @@ def add_parser(subparsers: Any) -> None:
     written.add_argument("--hu", action="store_true", help="the volume of lambda 0 also in HU")
     written.add_argument("--save-sensor-images", action="store_true", help="FBP and zero-filled volumes too")
     written.add_argument("--no-metrics", action="store_true", help="do not compare with the CT and MR: quicker")
+    written.add_argument(
+        "--trust",
+        action="store_true",
+        help="maps of how far the images can be trusted; each slice is reconstructed PASSES + 1 times",
+    )
+    written.add_argument(
+        "--trust-passes", type=whole_number(2, 100), metavar="PASSES", help="for the maps, each from other parts of "
+        f"the data (default: {TRUST_PASSES})",
+    )  # fmt: skip
     written.add_argument("--mrb", action="store_true", help="a scene for 3D Slicer, run.mrb")
     written.add_argument("--report", action="store_true", help="a page with pictures and figures, report.html")
 
@@ -163,6 +173,8 @@ def _check_options(args: argparse.Namespace) -> None:
             raise InputError("--mrb needs both --ct and --mr.")
         if not scene.available():
             raise InputError("--mrb needs Slicer's Python, or the package slicer-core: pip install 'mslfusion[scene]'.")
+    if args.trust_passes is not None and not args.trust:
+        raise InputError("--trust-passes is about the maps of --trust: give --trust, too.")
     if args.hu and 0.0 not in inputs.lambda_numbers(args):
         raise InputError("--hu needs 0 among the values of --lambda: only CT has HU.")
     inputs.check_lambda_options(args)
@@ -191,6 +203,7 @@ def _prepare(args: argparse.Namespace, stack: ExitStack, context: "Context") -> 
     from MSLFusionLib.recon.geometry import VolumeGeometry
     from MSLFusionLib.recon.grid import NetworkGrid
     from MSLFusionLib.recon.reconstructor import Reconstructor
+    from MSLFusionLib.recon.trust import TrustPlan
 
     loaded = inputs.load_model(args.model)
     reconstructor = Reconstructor(loaded, args.device, args.batch)
@@ -198,6 +211,7 @@ def _prepare(args: argparse.Namespace, stack: ExitStack, context: "Context") -> 
         "modalities": MODALITIES[args.modalities],
         "pixel_mm": args.pixel_mm,
         "consistency": not args.no_consistency,
+        "trust": TrustPlan(args.trust_passes or TRUST_PASSES, args.seed) if args.trust else None,
     }
     plan = None
     if args.sensors is not None:
@@ -220,7 +234,7 @@ def _prepare(args: argparse.Namespace, stack: ExitStack, context: "Context") -> 
         arguments |= {"plan": plan, "how": inputs.registering(args), "compare": not args.no_metrics}
         geometry = VolumeGeometry.of(arguments["ct" if args.ct is not None else "mr"])
     specs, segments = inputs.lambda_specs(args, geometry)
-    volumes = len(specs) + 3 + 2 * args.save_sensor_images + 6 * args.mrb
+    volumes = len(specs) + 3 + 2 * args.save_sensor_images + 6 * args.mrb + 4 * args.trust
     return _Task(
         reconstructor,
         loaded.path,
@@ -240,6 +254,8 @@ def _parameters(args: argparse.Namespace, model: str, plan: "SamplingPlan | None
     numbers = lambda_numbers(args)
     parameters: dict[str, Any] = {"model": model, "modalities": args.modalities, "lambda": numbers}
     parameters["consistency"] = not args.no_consistency
+    if args.trust:
+        parameters["trust_passes"] = args.trust_passes or TRUST_PASSES
     if args.segmentation is not None:
         parameters["painted"] = {
             "segments": dict(args.segment_lambda or ()),

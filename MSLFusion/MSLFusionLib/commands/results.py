@@ -25,12 +25,24 @@ TRANSFORM_ENDINGS = (".tfm", ".txt", ".h5", ".mat")
 RECORD_NAME = "run.json"
 
 
-def hybrid_name(lam: float | None, ending: str) -> str:
-    """The file name of a hybrid: hybrid_lambda-0.50.nrrd, or hybrid_map.nrrd where lambda is a map."""
-    if lam is None:
-        return f"hybrid_map.{ending}"
-    digits = f"{lam:.2f}" if round(lam, 2) == lam else f"{lam:g}"
-    return f"hybrid_lambda-{digits}.{ending}"
+def hybrid_name(lam: float | None, ending: str, synthesised: Sequence[str] = ()) -> str:
+    """The file name of a hybrid: hybrid_lambda-0.50.nrrd, or hybrid_map.nrrd where lambda is a map.
+
+    synthesised: modalities that were not measured; where the hybrid has a share of them, its name says so:
+    hybrid_lambda-0.50_mr-synthesised.nrrd.
+    """
+    digits = "" if lam is None else f"{lam:.2f}" if round(lam, 2) == lam else f"{lam:g}"
+    name = "hybrid_map" if lam is None else f"hybrid_lambda-{digits}"
+    return f"{name}{_mark(guessed(lam, synthesised))}.{ending}"
+
+
+def guessed(lam: float | None, synthesised: Sequence[str]) -> list[str]:
+    """Those of the synthesised modalities that a hybrid at lambda (None: a map) has a share of."""
+    return [name for name in synthesised if lam != {"ct": 1.0, "mr": 0.0}[name]]
+
+
+def _mark(synthesised: Sequence[str]) -> str:
+    return "".join(f"_{name}-synthesised" for name in synthesised)
 
 
 def write_result(
@@ -45,19 +57,24 @@ def write_result(
     """Write the volumes of a result, and the transform where one was found.
 
     hu: the hybrid at lambda 0 also in HU. sensor_images: FBP and zero-filled too. extra: more volumes by name. A
-    lambda map is written beside the hybrid that follows it.
+    lambda map is written beside the hybrid that follows it. Trust maps are written where the result has them. What is
+    synthesised is said in file names and, in formats that hold texts (NRRD, MetaImage), in the files.
     """
     from MSLFusionLib.recon.reconstructor import to_hu
+
+    synthesised = result.reconstruction.synthesised
 
     volumes: list[tuple[str, Callable[[], sitk.Image]]] = [
         (f"{name}.{ending}", partial(_same, image)) for name, image in (extra or {}).items() if image is not None
     ]
     for spec, image in result.hybrids:
-        volumes.append((hybrid_name(spec.value, ending), partial(_same, image)))
+        guesses = guessed(spec.value, synthesised)
+        volumes.append((hybrid_name(spec.value, ending, synthesised), partial(_marked, image, guesses)))
         if spec.value is None:
             volumes.append((f"lambda_map.{ending}", partial(lambda_image, spec, image)))
         elif hu and spec.value == 0.0:
-            volumes.append((f"hybrid_lambda-0.00_hu.{ending}", partial(to_hu, image)))
+            name = f"hybrid_lambda-0.00_hu{_mark(guesses)}.{ending}"
+            volumes.append((name, partial(_marked, image, guesses, to_hu)))
     aligned = result.aligned
     if aligned.ct is not None and aligned.mr is not None:
         volumes.append((f"mr_registered.{ending}", partial(_same, aligned.mr)))
@@ -65,6 +82,9 @@ def write_result(
         volumes += [
             (f"sensor_{name.lower()}.{ending}", partial(_same, image)) for name, image in result.sensor_images.items()
         ]
+    for kind, image in result.trust_maps.items():
+        guesses = [name for name in synthesised if kind.endswith(f"-{name}")]
+        volumes.append((f"trust_{kind}{_mark(guesses)}.{ending}", partial(_marked, image, guesses)))
     for done, (name, make) in enumerate(volumes):
         job.step("write", done, len(volumes))
         write_volume(make(), out.path(name))
@@ -75,6 +95,21 @@ def write_result(
 
 def _same(image: "sitk.Image") -> "sitk.Image":
     return image
+
+
+def _marked(
+    image: "sitk.Image", synthesised: Sequence[str], make: "Callable[[sitk.Image], sitk.Image] | None" = None
+) -> "sitk.Image":
+    """The image with a text in it that tells what is synthesised."""
+    from MSLFusionLib.recon.reconstructor import synthesised_sentence
+
+    if make is None and not synthesised:
+        return image
+    marked = image[:] if make is None else make(image)
+    for name in synthesised:
+        marked.SetMetaData("MSLFusion.Synthesised", name)
+        marked.SetMetaData("MSLFusion.Note", synthesised_sentence(name))
+    return marked
 
 
 def lambda_image(spec: Any, grid: "sitk.Image") -> "sitk.Image":
@@ -170,6 +205,7 @@ def report_data(
         kspace=kspace,
         model_card=reconstructor.card,
         notes=notes,
+        trust_maps=result.trust_maps,
     )
 
 
@@ -256,6 +292,8 @@ def write_record(record: "RunRecord", out: "OutputFolder") -> None:
 
 def summary(record: "RunRecord", folder: Path) -> tuple[dict[str, Any], str]:
     """What the command line says at the end: values for --json, and text."""
+    from MSLFusionLib.report import trust
+
     names = [*record.outputs, RECORD_NAME]
     lines = [f"{folder}:", *(f"  {name}" for name in names)]
     for row in record.metrics.get("images", ()):
@@ -265,12 +303,17 @@ def summary(record: "RunRecord", folder: Path) -> tuple[dict[str, Any], str]:
                 f"to {s.upper()} PSNR {row[f'psnr_{s}']:5.2f} dB, SSIM {row[f'ssim_{s}']:.3f}" for s in sides
             )
             lines.append(f"  {row['image']:<12} {figures}")
+    found = record.details.get("reconstruction", {})
+    lines += trust.lines(record.details)
     values = {
         "command": record.command,
         "output": folder,
         "files": names,
         "metrics": record.metrics,
         "sampling": record.sampling,
+        "synthesised": found.get("synthesised", []),
+        "familiarity": found.get("familiarity"),
+        "trust": found.get("trust"),
         "seconds": record.times.get("total"),
     }
     return values, "\n".join(lines)

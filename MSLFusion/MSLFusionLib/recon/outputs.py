@@ -1,6 +1,6 @@
 """The volumes that a reconstruction fills slice by slice."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from torch import Tensor
 from MSLFusionLib.errors import InputError, JobError
 from MSLFusionLib.recon.lambdas import LambdaSpec
 from MSLFusionLib.recon.sources import SliceSource, VolumeSource
+from MSLFusionLib.recon.trust import on_grid
 
 HYBRID, FBP, ZERO_FILLED, TRUTH_CT, TRUTH_MR = "hybrid", "fbp", "zero-filled", "truth-ct", "truth-mr"
 
@@ -18,7 +19,8 @@ HYBRID, FBP, ZERO_FILLED, TRUTH_CT, TRUTH_MR = "hybrid", "fbp", "zero-filled", "
 class OutputVolume:
     """One volume of a result on the CT's grid, float32 in [0, 1].
 
-    kind: "hybrid", or "fbp", "zero-filled", "truth-ct", "truth-mr". label: the lambda's for hybrids, else the kind.
+    kind: "hybrid", "fbp", "zero-filled", "truth-ct", "truth-mr", or one of recon.trust.KINDS. label: the lambda's for
+    hybrids, else the kind.
     """
 
     kind: str
@@ -66,6 +68,15 @@ class Outputs:
             for kind, slices in zip((TRUTH_CT, TRUTH_MR), source.truth(numbers), strict=True):
                 if slices is not None:
                     self.put((kind, 0), numbers, slices)
+
+    def put_maps(self, source: SliceSource, maps: Mapping[str, Tensor], numbers: np.ndarray) -> None:
+        """Trust maps (n, 1, H, W) by kind, which begin to be kept here."""
+        for kind, slices in maps.items():
+            if (kind, 0) not in self._arrays:
+                self._labels[kind, 0] = kind
+                self._arrays[kind, 0] = np.zeros(self._grid.volume.shape, np.float32)
+            block = on_grid(source, kind, numbers, slices[:, 0].float().cpu().numpy())
+            self._grid.turned(self._arrays[kind, 0])[numbers] = block
 
     def volumes(self, sink: Callable[[OutputVolume], None] | None) -> list[OutputVolume]:
         """The finished volumes one after the other, each array given up as its image is made."""

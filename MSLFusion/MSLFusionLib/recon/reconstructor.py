@@ -15,12 +15,17 @@ from MSLFusionLib.cards import outside_training
 from MSLFusionLib.errors import InputError, JobError
 from MSLFusionLib.physics.units import network_to_hu
 from MSLFusionLib.progress import NO_JOB, Job
-from MSLFusionLib.recon.consistency import Changes, blended, changes
+from MSLFusionLib.recon.consistency import Changes, blended
 from MSLFusionLib.recon.devices import choose_device, device_name, is_out_of_memory, starting_batch
+from MSLFusionLib.recon.error_model import stored
+from MSLFusionLib.recon.familiarity import Judge, LatentStatistics, Verdict, set_name, statistics_of
 from MSLFusionLib.recon.lambdas import LambdaSpec, scalar_lambda
+from MSLFusionLib.recon.noise_level import SensorNoise
 from MSLFusionLib.recon.outputs import HYBRID, Outputs, OutputVolume
-from MSLFusionLib.recon.simulate import SamplingPlan, SensorBatch
+from MSLFusionLib.recon.simulate import SamplingPlan, Scanners, SensorBatch
 from MSLFusionLib.recon.sources import FileSource, SensorData, SliceSource, VolumeOptions, VolumeSource
+from MSLFusionLib.recon.trust import Measured, TrustPlan, TrustSummary, trust_maps
+from MSLFusionLib.recon.unrolled import unrolled
 
 
 class LoadedModel(Protocol):
@@ -50,7 +55,9 @@ class ReconstructionResult:
 
     volumes: empty when they went to a sink. achieved: what was measured (see Scanners.achieved). source: grid,
     scalings and plan for the run record. warnings: the sentences that were also given to the job. consistency:
-    whether the images were corrected towards what was measured.
+    whether the images were corrected towards what was measured. synthesised: modalities ("ct", "mr") that were not
+    measured, whose share of the images is the network's guess from the other's data. familiarity: whether the input is
+    like what the network was trained on. trust: figures of the trust maps (TrustSummary.to_dict), None without maps.
     """
 
     volumes: list[OutputVolume]
@@ -63,6 +70,9 @@ class ReconstructionResult:
     seconds: float
     labels: list[str] = field(default_factory=list)
     consistency: bool = True
+    synthesised: tuple[str, ...] = ()
+    familiarity: Verdict = field(default_factory=Verdict)
+    trust: dict[str, Any] | None = None
 
     @property
     def hybrids(self) -> list[tuple[str, sitk.Image]]:
@@ -85,6 +95,9 @@ class ReconstructionResult:
             "batch": self.batch,
             "slices": self.slices,
             "consistency": self.consistency,
+            "synthesised": list(self.synthesised),
+            "familiarity": self.familiarity.to_dict(),
+            **({} if self.trust is None else {"trust": self.trust}),
             "seconds": round(self.seconds, 3),
         }
 
@@ -100,6 +113,8 @@ class Reconstructor:
     def __init__(self, loaded: LoadedModel, device: str = "auto", batch: int | None = None) -> None:
         if batch is not None and batch < 1:
             raise InputError(f"The batch must be 1 slice or more, not {batch}.")
+        if loaded.card.get("architecture", "msl") != "msl":
+            raise InputError(f"The model '{loaded.name}' does not reconstruct: use it with 'mslfusion fuse'.")
         if list(loaded.card["modalities"]) != ["ct", "mr"]:
             raise InputError(f"The model '{loaded.name}' is not for CT and MR and cannot be used here.")
         self.device = choose_device(device)
@@ -107,6 +122,20 @@ class Reconstructor:
         self.name = loaded.name
         self.model = loaded.model.to(self.device).eval()
         self._batch = batch
+        card = loaded.card.get("statistics")
+        self.errors = stored(card.get("errors") if isinstance(card, dict) else None)
+        self._statistics = statistics_of(getattr(loaded, "statistics", {}), card)
+
+    @staticmethod
+    def synthesised(source: SliceSource, modalities: Sequence[str] = ("ct", "mr")) -> tuple[str, ...]:
+        """The modalities, of "ct" and "mr", that are not measured or must not be seen."""
+        scanners = {"ct": source.scanners.ct, "mr": source.scanners.mr}
+        return tuple(name for name, scanner in scanners.items() if scanner is None or name not in modalities)
+
+    def statistics(self, source: SliceSource, modalities: Sequence[str] = ("ct", "mr")) -> LatentStatistics | None:
+        """What familiar latents of what is measured look like, None where the model does not know."""
+        absent = self.synthesised(source, modalities)
+        return self._statistics.get(set_name([name for name in ("ct", "mr") if name not in absent]))
 
     def options(self, pixel_mm: float | None = None, mask_outside: bool = True) -> VolumeOptions:
         """How volumes are brought to this network. pixel_mm: keep this pixel, even where the body does not fit."""
@@ -123,7 +152,7 @@ class Reconstructor:
             fixed_pixel=pixel_mm is not None,
             mask_outside=mask_outside,
             mr_scaling="minmax" if "minmax" in str(scaling) else "percentile",
-            official_fbp=self._official_fbp,
+            official_fbp=self.official_fbp,
         )
 
     def reconstruct(
@@ -140,6 +169,7 @@ class Reconstructor:
         consistency: bool = True,
         sensor_images: bool = False,
         ground_truth: bool = False,
+        trust: TrustPlan | None = None,
         sink: Callable[[OutputVolume], None] | None = None,
         job: Job = NO_JOB,
     ) -> ReconstructionResult:
@@ -149,8 +179,9 @@ class Reconstructor:
         grid; one may be absent) measured by `plan`, or `sensors`, an open io.sensors.SensorReader. modalities:
         those the network may see, for reconstruction from one of two. pixel_mm, mask_outside: see `options`.
         consistency: correct what was measured towards the measurement (see recon.consistency). sensor_images: also
-        FBP and zero-filled volumes. ground_truth: also what was measured. sink: takes each finished volume, which the
-        result then does not keep.
+        FBP and zero-filled volumes. ground_truth: also what was measured. trust: also maps of how far the images
+        can be trusted (see recon.trust), for which each slice is reconstructed again a few times. sink: takes each
+        finished volume, which the result then does not keep.
 
         Raises InputError for unusable input, JobError when a single slice does not fit the memory, Cancelled.
         """
@@ -173,14 +204,30 @@ class Reconstructor:
         _check_specs(specs, source)
         outputs = Outputs(source, specs, sensor_images, ground_truth)
 
+        judge = Judge(self.statistics(source, modalities))
+        summary = None if trust is None else TrustSummary(trust)
+
         def work(numbers: np.ndarray) -> None:
-            images, encoded = self.encoded(source, numbers, modalities, consistency, job)
+            data, images = self.sensor_data(source, numbers, job)
+            noise = source.noise
+            encoded = self.encoded_from(source.scanners, data, noise, images, modalities, consistency, job)
+            judge.see(numbers.tolist(), encoded.latent)
             for index, spec in enumerate(specs):
                 outputs.put((HYBRID, index), numbers, self._hybrid(source, encoded, spec, numbers))
             outputs.put_images(images, numbers)
             outputs.put_truth(source, numbers)
+            if trust is not None and summary is not None:
+                measured = Measured(source.scanners, data, noise, images, encoded, modalities, consistency)
+                outputs.put_maps(source, trust_maps(self, measured, trust, self.errors, summary, job), numbers)
 
-        batch = self.in_batches(source, source.occupied, work, job=job)
+        stage = "reconstruct" if trust is None else f"reconstruct {trust.passes + 1} times"
+        batch = self.in_batches(source, source.occupied, work, stage, job=job)
+        synthesised = self.synthesised(source, modalities)
+        for name in synthesised:
+            job.warning(synthesised_sentence(name))
+        verdict = judge.verdict()
+        if verdict.unfamiliar:
+            job.warning(verdict.sentence)
         volumes = outputs.volumes(sink)
         return ReconstructionResult(
             volumes,
@@ -193,6 +240,9 @@ class Reconstructor:
             time.monotonic() - started,
             [spec.label for spec in specs],
             consistency,
+            synthesised,
+            verdict,
+            None if summary is None else summary.to_dict(),
         )
 
     def source(
@@ -214,7 +264,7 @@ class Reconstructor:
         if sensors is not None:
             if ct is not None or mr is not None:
                 raise InputError("Give either volumes or a sensors file, not both.")
-            source = FileSource(sensors, device, self._official_fbp)
+            source = FileSource(sensors, device, self.official_fbp)
         else:
             ct, mr = (ct if "ct" in chosen else None), (mr if "mr" in chosen else None)
             options = self.options(pixel_mm, mask_outside)
@@ -241,7 +291,16 @@ class Reconstructor:
 
         May be cancelled half-way: for the first slices the operators' matrices are made.
         """
-        return self._measured(source, numbers, job)[1]
+        return self.sensor_data(source, numbers, job)[1]
+
+    def sensor_data(
+        self, source: SliceSource, numbers: np.ndarray, job: Job = NO_JOB
+    ) -> tuple[SensorBatch, tuple[Tensor | None, Tensor | None]]:
+        """Sensor data of the slices with these numbers, and the images that `measure` gives."""
+        with _reproducible():
+            batch = source.measure(numbers, self.device)
+            job.check()
+            return batch, source.scanners.images(batch)
 
     def encoded(
         self,
@@ -255,20 +314,34 @@ class Reconstructor:
 
         consistency: also compare the network's CT and MR with the measurement, of those `modalities` that there are.
         """
-        data, images = self._measured(source, numbers, job)
+        data, images = self.sensor_data(source, numbers, job)
+        return images, self.encoded_from(source.scanners, data, source.noise, images, modalities, consistency, job)
+
+    def encoded_from(
+        self,
+        scanners: Scanners,
+        data: SensorBatch,
+        noise: SensorNoise,
+        images: tuple[Tensor | None, Tensor | None],
+        modalities: Sequence[str] = ("ct", "mr"),
+        consistency: bool = True,
+        job: Job = NO_JOB,
+    ) -> Encoded:
+        """What `hybrid` needs, from the sensor data of some slices and their sensor images (Scanners.images)."""
         job.check()
         latent = self.encode(images, modalities)
         found = Changes()
         if consistency:
             job.check()
-            measured = (data.sinogram, data.kspace)
-            ct, mr = (
-                self.decode(latent, lam) if name in modalities and data_of is not None else None
-                for name, lam, data_of in zip(("ct", "mr"), (0.0, 1.0), measured, strict=True)
-            )
+            ct, mr = self.decode(latent, 0.0), self.decode(latent, 1.0)
+            seen = [
+                image if name in modalities and measured is not None else None
+                for name, image, measured in zip(("ct", "mr"), images, (data.sinogram, data.kspace), strict=True)
+            ]
+            refiner = getattr(self.model, "refiner", None)
             with _reproducible():
-                found = changes(source.scanners, data, source.noise, ct, mr, job)
-        return images, Encoded(latent, found)
+                found = unrolled(scanners, data, noise, (ct, mr), (seen[0], seen[1]), refiner, job)
+        return Encoded(latent, found)
 
     def hybrid(self, encoded: Encoded, lam: "float | Tensor") -> Tensor:
         """Hybrid slices float32 (n, 1, H, W) in [0, 1] at a number or a map (n, 1, H, W), corrections included."""
@@ -326,16 +399,9 @@ class Reconstructor:
                 torch.cuda.empty_cache()
         return batch
 
-    def _measured(
-        self, source: SliceSource, numbers: np.ndarray, job: Job
-    ) -> tuple[SensorBatch, tuple[Tensor | None, Tensor | None]]:
-        with _reproducible():
-            batch = source.measure(numbers, self.device)
-            job.check()
-            return batch, source.scanners.images(batch)
-
     @property
-    def _official_fbp(self) -> bool:
+    def official_fbp(self) -> bool:
+        """Whether the network expects the authors' unweighted filtered backprojection."""
         return bool(self.card.get("preset") == "official")
 
     def _autocast(self) -> torch.autocast:
@@ -366,6 +432,15 @@ def _check_specs(specs: Sequence[LambdaSpec], source: SliceSource) -> None:
             raise InputError(f"The lambda map '{spec.label}' is not on the CT's grid.")
     if len({spec.label for spec in specs}) < len(specs):
         raise InputError("Two of the lambdas have the same name: give each value and map once.")
+
+
+def synthesised_sentence(name: str) -> str:
+    """What has to be said of images of a modality ("ct" or "mr") that was not measured."""
+    other = {"ct": "MR", "mr": "CT"}[name]
+    return (
+        f"The {name.upper()} is synthesised from the {other} data, not measured: take its share of the images for a "
+        "guess."
+    )
 
 
 def to_hu(image: sitk.Image) -> sitk.Image:

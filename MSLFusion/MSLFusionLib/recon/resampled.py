@@ -78,7 +78,7 @@ def part_of(scanners: Scanners, data: SensorBatch, random: np.random.Generator) 
         mask = some_samples(mr.mask, random)
         mr = mr.with_mask(mask)
         kspace = kspace * torch.tensor(mask.pattern, device=kspace.device)
-    return replace(scanners, ct=ct, mr=mr), SensorBatch(sinogram, kspace, data.mr_image)
+    return replace(scanners, ct=ct, mr=mr), replace(data, sinogram=sinogram, kspace=kspace)
 
 
 def _one_of_each(count: int, random: np.random.Generator) -> np.ndarray:

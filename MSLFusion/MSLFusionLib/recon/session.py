@@ -6,17 +6,21 @@ the slice axis. Sensor data are measured again when needed; the same slice alway
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.progress import NO_JOB, Job
+from MSLFusionLib.recon.familiarity import Judge, Verdict
 from MSLFusionLib.recon.lambdas import check_lambda, lambda_array
 from MSLFusionLib.recon.latents import DEFAULT_CAP, LatentStore, joined, split
 from MSLFusionLib.recon.outputs import FBP, HYBRID, TRUTH_CT, TRUTH_MR, ZERO_FILLED
 from MSLFusionLib.recon.reconstructor import Encoded, Reconstructor
 from MSLFusionLib.recon.sources import SliceSource, VolumeSource
+from MSLFusionLib.recon.trust import Measured, TrustPlan, TrustSummary, on_grid, trust_maps
 
 Put = Callable[[str, np.ndarray, np.ndarray], None]
 """Takes planes: what they show (a kind of recon.outputs), slice numbers (n,), planes float32 (n, ., .) in [0, 1]."""
@@ -43,6 +47,7 @@ class Session:
         self._reconstructor = reconstructor
         self._modalities = tuple(modalities)
         self._consistency = consistency
+        self._judge = Judge(reconstructor.statistics(source, modalities))
         self._occupied = frozenset(int(number) for number in source.occupied)
         # On a CPU a batch gains nothing, and between single slices there is time for something more urgent.
         self._at_a_time = 1 if reconstructor.device.type == "cpu" else None
@@ -51,6 +56,20 @@ class Session:
     def plane_shape(self) -> tuple[int, ...]:
         """Shape of a plane."""
         return tuple(n for axis, n in enumerate(self.grid.volume.shape) if axis != self.grid.slice_axis)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network runs."""
+        return self._reconstructor.device
+
+    @property
+    def model(self) -> Any:
+        """The network."""
+        return self._reconstructor.model
+
+    def encoded(self, number: int, job: Job = NO_JOB) -> Encoded:
+        """What the hybrids of one slice are made of, on the device; kept from then on. Raises Cancelled."""
+        return self._kept(np.array([number]), True, job)
 
     def encode(self, job: Job = NO_JOB) -> None:
         """Fill the store, from the first slice that holds something on. Raises JobError, Cancelled."""
@@ -106,6 +125,31 @@ class Session:
 
         self._batches(self.source.occupied, work, "sensor images", self._at_a_time, job)
 
+    def trust(self, put: Put, plan: TrustPlan, job: Job = NO_JOB) -> dict[str, Any]:
+        """Planes of the trust maps (recon.trust.KINDS, those that there are); returns their figures."""
+        reconstructor, source, summary = self._reconstructor, self.source, TrustSummary(plan)
+
+        def work(part: np.ndarray) -> None:
+            encoded = self._kept(part, False, job)
+            data, images = reconstructor.sensor_data(source, part, job)
+            measured = Measured(
+                source.scanners, data, source.noise, images, encoded, self._modalities, self._consistency
+            )
+            for kind, slices in trust_maps(reconstructor, measured, plan, reconstructor.errors, summary, job).items():
+                put(kind, part, self._placed(on_grid(source, kind, part, slices[:, 0].float().cpu().numpy())))
+
+        self._batches(source.occupied, work, "trust maps", self._at_a_time, job)
+        return summary.to_dict()
+
+    def verdict(self) -> Verdict:
+        """Whether the slices that were encoded so far are like those that the network was trained on."""
+        return self._judge.verdict()
+
+    @property
+    def synthesised(self) -> tuple[str, ...]:
+        """Modalities ("ct", "mr") that were not measured, or must not be seen."""
+        return self._reconstructor.synthesised(self.source, self._modalities)
+
     def ground_truth(self, put: Put, job: Job = NO_JOB) -> None:
         """Planes of what was measured: "truth-ct", "truth-mr". Raises InputError for measurements from a file."""
         if not isinstance(self.source, VolumeSource):
@@ -124,7 +168,9 @@ class Session:
         self._reconstructor.in_batches(self.source, numbers, work, stage, batch, job)
 
     def _encoded(self, numbers: np.ndarray, job: Job = NO_JOB) -> Encoded:
-        return self._reconstructor.encoded(self.source, numbers, self._modalities, self._consistency, job)[1]
+        encoded = self._reconstructor.encoded(self.source, numbers, self._modalities, self._consistency, job)[1]
+        self._judge.see(numbers.tolist(), encoded.latent)
+        return encoded
 
     def _kept(self, numbers: np.ndarray, evict: bool, job: Job) -> Encoded:
         """These slices encoded, some of them before and some now."""
@@ -154,8 +200,12 @@ class Session:
 
     def _on_grid(self, slices: np.ndarray) -> np.ndarray:
         """Network slices (n, H, W) as planes (n, ., .) on the CT's grid."""
+        return self._placed(self.grid.from_network(slices))
+
+    def _placed(self, turned: np.ndarray) -> np.ndarray:
+        """The same of slices on the CT's grid (n, rows, columns), turned as the network's are."""
         shape = list(self.grid.volume.shape)
-        shape[self.grid.slice_axis] = len(slices)
+        shape[self.grid.slice_axis] = len(turned)
         block = np.zeros(shape, np.float32)
-        self.grid.turned(block)[:] = self.grid.from_network(slices)
+        self.grid.turned(block)[:] = turned
         return np.ascontiguousarray(np.moveaxis(block, self.grid.slice_axis, 0))

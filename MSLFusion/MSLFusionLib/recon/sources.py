@@ -94,6 +94,11 @@ class VolumeSource:
         self._plan = plan
 
     @property
+    def body(self) -> np.ndarray:
+        """Where the body is, bool (z, y, x)."""
+        return self._slices.body
+
+    @property
     def noise(self) -> SensorNoise:
         """The noise that the plan adds."""
         return SensorNoise(self._plan.photons, self._plan.kspace_sigma)

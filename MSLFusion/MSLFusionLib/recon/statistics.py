@@ -73,7 +73,9 @@ def learned(
                         samples.setdefault((set_name(seen), image), []).append(pixels)
             done += 1
     job.step("statistics", total, total)
-    tensors, limits, errors = {}, {}, {}
+    tensors: dict[str, torch.Tensor] = {}
+    limits: dict[str, float] = {}
+    errors: dict[str, dict[str, list[float]]] = {}
     for seen in SETS:
         name = set_name(seen)
         one = fitted(*(np.concatenate(part.get(name, [np.zeros((0, 1))])) for part in features))

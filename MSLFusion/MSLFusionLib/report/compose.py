@@ -8,7 +8,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from MSLFusionLib import __version__
-from MSLFusionLib.report import page
+from MSLFusionLib.report import page, trust
 from MSLFusionLib.report.data import ReportData, Viewer
 
 _VIEWER_SLICES = 11
@@ -42,7 +42,7 @@ def write_report(path: Path, data: ReportData) -> None:
     """Write the page to `path`. It refers to nothing outside itself."""
     pictures = _Pictures(data)
     record = data.record
-    body = [page.facts(_facts(data))]
+    body = [page.facts(_facts(data)), *(page.warning(sentence) for sentence in trust.warnings(record))]
     body += _dial(data, pictures.view)
     shown = pictures.captions()
 
@@ -60,6 +60,7 @@ def write_report(path: Path, data: ReportData) -> None:
         body.append(page.section("How near to CT and MR", figures, _metric_table(data.metrics)))
     if "differences" in shown:
         body.append(page.section("Where it is wrong", pic("differences")))
+    body += trust.section(record, pic("trust"))
     notes = (*data.notes, *_consistency(record), *_CONVENTIONS)
     body.append(page.section("How to read this", *(page.paragraph(note) for note in notes)))
     body += _provenance(data)
@@ -120,6 +121,8 @@ class _Pictures:
             captions["differences"] = (
                 "Reconstruction minus reference on one scale: blue is too dark, orange too bright."
             )
+        if trust.shown(data):
+            captions["trust"] = trust.caption(data, where)
         return captions
 
     def draw(self, name: str, theme: str = "light") -> bytes:
@@ -136,7 +139,11 @@ class _Pictures:
         return figures.Panel(title, self.view.cut(volume), self.extent, **options)
 
     def _draw_lambda(self, figures: Any) -> bytes:
-        panels = [self._panel(figures, _lambda_name(lam), volume) for lam, volume in sorted(self.data.hybrids.items())]
+        guessed = trust.synthesised(self.data.record)
+        panels = [
+            self._panel(figures, _lambda_name(lam, guessed), volume)
+            for lam, volume in sorted(self.data.hybrids.items())
+        ]
         return figures.panel_row(panels, columns=5)
 
     def _draw_planes(self, figures: Any) -> bytes:
@@ -209,6 +216,17 @@ class _Pictures:
         ]
         return figures.panel_row([*boards, *bones])
 
+    def _draw_trust(self, figures: Any) -> bytes:
+        rows = trust.shown(self.data)
+        cuts = {key: self.view.cut(volume) for row in rows for key, _, volume in row}
+        high = trust.scale([cuts[key] for row in rows for key, _, _ in row if key in self.data.trust_maps])
+        panels = []
+        for row in rows:
+            for key, title, _ in row:
+                options = {"high": high, "colours": "magma"} if key in self.data.trust_maps else {}
+                panels.append(figures.Panel(title, cuts[key], self.extent, **options))
+        return figures.panel_row(panels, bar="in units of the image", columns=max(len(row) for row in rows))
+
     def _difference_panels(self) -> list[Any]:
         from MSLFusionLib.report import figures
 
@@ -239,9 +257,10 @@ def _dial(data: ReportData, view: Viewer) -> list[str]:
     return [page.viewer(strips, [f"{lam:g}" for lam, _ in volumes], positions, view.position, width / height)]
 
 
-def _lambda_name(lam: float) -> str:
-    side = {0.0: " (CT)", 1.0: " (MR)"}.get(lam, "")
-    return f"lambda {lam:g}{side}"
+def _lambda_name(lam: float, synthesised: Sequence[str] = ()) -> str:
+    side = {0.0: "CT", 1.0: "MR"}.get(lam, "")
+    guess = ", synthesised" if side.lower() in synthesised else ""
+    return f"lambda {lam:g}" + (f" ({side}{guess})" if side else "")
 
 
 def _registration(record: Mapping[str, Any]) -> dict[str, Any]:

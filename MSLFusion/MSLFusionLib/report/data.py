@@ -15,6 +15,7 @@ class ReportData:
     record: the content of run.json (inputs, parameters, sampling, versions, device, times).
     ct, mr: the two images that the sensors were simulated from, None where there is none.
     mr_unregistered: the MR on the CT's grid as its file places it, to show what registration did.
+    trust_maps: by kind, see recon.trust: "residual-ct", "uncertainty-mr", ...
     sensor_images: "FBP" and "zero-filled": what the network saw, where it saw them.
     hybrids: volumes by lambda; hybrid_map: the volume with lambda from `lambda_map`.
     metrics: rows as `pipeline.measure` gives them.
@@ -41,6 +42,7 @@ class ReportData:
     kspace: np.ndarray | None = None
     model_card: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    trust_maps: Mapping[str, sitk.Image] = field(default_factory=dict)
 
 
 class Viewer:

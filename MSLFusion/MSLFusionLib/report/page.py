@@ -20,6 +20,7 @@ body { margin:0; background:var(--page); color:var(--ink);
 main { max-width:1180px; margin:0 auto; padding:32px 24px 64px }
 h1 { font-size:1.9rem; line-height:1.2; margin:0 0 4px } h2 { font-size:1.25rem; margin:44px 0 6px }
 p { margin:6px 0 12px; max-width:78ch } .soft { color:var(--soft) }
+.warning { border-left:4px solid #cf6a1e; background:var(--card); border-radius:0 10px 10px 0; padding:10px 14px }
 .dial { height:6px; border-radius:3px; margin:14px 0 22px; background:linear-gradient(90deg,#f2a154,#8f6f9e,#3f8fe0) }
 .facts { display:grid; grid-template-columns:repeat(auto-fit,minmax(150px,1fr)); gap:12px; margin:20px 0 }
 .fact { background:var(--card); border-radius:10px; padding:12px 14px }
@@ -88,6 +89,11 @@ def section(heading: str, *parts: str) -> str:
 def paragraph(sentence: str, soft: bool = False) -> str:
     """One paragraph of plain text."""
     return f"<p{' class=soft' if soft else ''}>{escape(sentence)}</p>"
+
+
+def warning(sentence: str) -> str:
+    """A sentence that nobody must miss."""
+    return f"<p class=warning>{escape(sentence)}</p>"
 
 
 def picture(png: bytes, caption: str, dark_png: bytes | None = None) -> str:

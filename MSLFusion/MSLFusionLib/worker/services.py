@@ -73,6 +73,7 @@ class Services:
             "decode_volume": self._decode_volume,
             "sensor_images": self._sensor_images,
             "metrics": self._metrics,
+            "trust": self._trust,
             "fusion_methods": fusion.fusion_methods,
             "fuse": fusion.fuse_volumes,
         }
@@ -248,6 +249,8 @@ class Services:
                 # Memory for one set of latents only; should this be cancelled, the old session encodes again.
                 self._open.session.latents.clear()
             session.encode(job)
+            if session.verdict().unfamiliar:
+                job.warning(session.verdict().sentence)
             self.close()
             self._sessions += 1
             reference = None if reader is not None else (ct, "ct") if ct is not None else (mr, "mr")
@@ -262,6 +265,8 @@ class Services:
             "achieved": source.scanners.achieved(),
             "source": source.report(),
             "consistency": consistency,
+            "synthesised": list(session.synthesised),
+            "familiarity": session.verdict().to_dict(),
             "registration": registration,
             "latents": {"slices": len(latents), "bytes": latents.nbytes, "precision": latents.precision},
             "seconds": time.monotonic() - started,
@@ -282,6 +287,14 @@ class Services:
         session = self._session(message).session
         session.sensor_images(_sender(part), job)
         return _placed(session), {}
+
+    def _trust(self, message: Message, job: Job, part: SendPart) -> Answer:
+        from MSLFusionLib.recon.trust import PASSES, TrustPlan
+
+        session = self._session(message).session
+        plan = TrustPlan(fields.whole(message, "passes", PASSES), fields.whole(message, "seed", 0))
+        found = session.trust(_sender(part), plan, job)
+        return {**_placed(session), "trust": found, "familiarity": session.verdict().to_dict()}, {}
 
     def _metrics(self, message: Message, job: Job, _part: SendPart) -> Answer:
         from MSLFusionLib import pipeline
