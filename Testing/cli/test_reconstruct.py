@@ -86,7 +86,8 @@ def test_one_modality_alone(files, tmp_path, which, ending):
     words = ["reconstruct", f"--{which}", getattr(files, which), "--modalities", which, "--model", files.model]
     words += ["--lambda", "0", "--format", ending, "--output", tmp_path]
     assert cli.main([str(w) for w in words]) == 0
-    assert sorted(p.name for p in tmp_path.iterdir()) == [f"hybrid_lambda-0.00.{ending}", "run.json"]
+    mark = "" if which == "ct" else "_ct-synthesised"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"hybrid_lambda-0.00{mark}.{ending}", "run.json"]
 
 
 def test_data_consistency_is_on_unless_switched_off(files, tmp_path):
@@ -165,3 +166,58 @@ def test_registration_is_part_of_it(files, tmp_path):
     assert read(tmp_path / "out.nrrd").GetSize() == read(files.ct).GetSize()
     record = json.loads((tmp_path / "out.run.json").read_text())
     assert record["details"]["registration"]["turn_degrees"] < 3
+
+
+def test_trust_maps_are_volumes_with_their_figures(files, tmp_path, capsys):
+    words = ["--lambda", "0", "1", "--trust", "--trust-passes", "2", "--report", "--json"]
+    assert cli.main(files.reconstruct(tmp_path, *words)) == 0
+    ct = read(files.ct)
+    kinds = ("uncertainty-ct", "uncertainty-mr", "residual-ct", "residual-mr")
+    for kind in kinds:
+        volume = read(tmp_path / f"trust_{kind}.nrrd")
+        assert volume.GetSize() == ct.GetSize()
+        assert volume.GetOrigin() == ct.GetOrigin()
+        assert array(tmp_path / f"trust_{kind}.nrrd").max() > 0
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["parameters"]["trust_passes"] == 2
+    found = record["details"]["reconstruction"]
+    assert set(found["trust"]["uncertainty"]) == set(found["trust"]["residual"]) == {"ct", "mr"}
+    assert found["familiarity"]["score"] is None
+    assert found["synthesised"] == []
+    assert {f"trust_{kind}.nrrd" for kind in kinds} <= set(record["outputs"])
+    page = (tmp_path / "report.html").read_text()
+    assert "How far to trust it" in page
+    assert "no statistics stored" in page
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert lines[-1]["trust"] == found["trust"]
+    assert any("3 times" in line.get("stage", "") for line in lines)
+
+
+def test_passes_without_trust_are_refused(files, tmp_path, capsys):
+    assert cli.main(files.reconstruct(tmp_path, "--trust-passes", "3")) == 2
+    assert "--trust" in capsys.readouterr().err
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("given", "absent", "measured_end"), [("ct", "mr", "0.00"), ("mr", "ct", "1.00")])
+def test_one_modality_alone_is_marked_wherever_it_shows(files, tmp_path, given, absent, measured_end):
+    words = ["reconstruct", f"--{given}", getattr(files, given), "--modalities", given, "--model", files.model]
+    words += ["--lambda", "0", "0.5", "1", "--output", tmp_path, "--report", "--trust", "--trust-passes", "2"]
+    assert cli.main([str(word) for word in words]) == 0
+    mark = f"_{absent}-synthesised"
+    names = {path.name for path in tmp_path.iterdir()}
+    hybrids = {name for name in names if name.startswith("hybrid")}
+    assert len(hybrids) == 3
+    assert {name for name in hybrids if mark not in name} == {f"hybrid_lambda-{measured_end}.nrrd"}
+    assert f"trust_uncertainty-{absent}{mark}.nrrd" in names
+    assert f"trust_residual-{given}.nrrd" in names
+    assert not any(name.startswith(f"trust_residual-{absent}") for name in names)
+    volume = read(tmp_path / f"hybrid_lambda-0.50{mark}.nrrd")
+    assert volume.GetMetaData("MSLFusion.Synthesised") == absent
+    assert "not measured" in volume.GetMetaData("MSLFusion.Note")
+    assert not read(tmp_path / f"hybrid_lambda-{measured_end}.nrrd").HasMetaDataKey("MSLFusion.Synthesised")
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["details"]["reconstruction"]["synthesised"] == [absent]
+    assert any(f"The {absent.upper()} is synthesised" in sentence for sentence in record["warnings"])
+    page = (tmp_path / "report.html").read_text()
+    assert f"the {absent.upper()} in these images is synthesised" in page
