@@ -1,4 +1,4 @@
-"""How close two images are: MAE, PSNR, SSIM, mutual information. NumPy arrays of any number of axes.
+"""How close two images are: MAE, PSNR, SSIM, mutual information, also normalised. NumPy arrays of any number of axes.
 
 Every function compares all elements, or those where the optional bool `mask` (same shape) is True, computes in
 float64 and raises InputError when shapes differ or nothing is left to compare.
@@ -79,12 +79,34 @@ def mutual_information(
     `bins` equal bins per image between `limits`, or between each image's own smallest and largest value.
     At least 0; 0 when one image is constant.
     """
+    return information(joint_histogram(a, b, bins, mask, limits))[0] / math.log(base)
+
+
+def normalised_mutual_information(
+    a: Array, b: Array, bins: int = 256, mask: Array | None = None, limits: tuple[float, float] | None = None
+) -> float:
+    """(H(a) + H(b)) / H(a, b) (Studholme, Hill & Hawkes, Pattern Recognition 32:71, 1999), from 1 to 2.
+
+    1 where the images tell nothing of each other, or are both constant; 2 where each is a function of the other.
+    Bins as for `mutual_information`.
+    """
+    return information(joint_histogram(a, b, bins, mask, limits))[1]
+
+
+def joint_histogram(
+    a: Array, b: Array, bins: int = 256, mask: Array | None = None, limits: tuple[float, float] | None = None
+) -> Array:
+    """How many elements fall into each pair of bins, int64 (bins of a, bins of b); see `mutual_information`."""
     first, second = _selected(a, b, mask)
     ranges = [limits or (float(values.min()), float(values.max())) for values in (first, second)]
     indices = [_binned(values, bins, *edges) for values, edges in zip((first, second), ranges, strict=True)]
-    joint = np.bincount(indices[0] * bins + indices[1], minlength=bins * bins).reshape(bins, bins)
-    information = _entropy(joint.sum(axis=0)) + _entropy(joint.sum(axis=1)) - _entropy(joint)
-    return max(0.0, information) / math.log(base)
+    return np.bincount(indices[0] * bins + indices[1], minlength=bins * bins).reshape(bins, bins)
+
+
+def information(joint: Array) -> tuple[float, float]:
+    """Mutual information in nats and normalised mutual information of a joint histogram that is not empty."""
+    alone, together = _entropy(joint.sum(axis=0)) + _entropy(joint.sum(axis=1)), _entropy(joint)
+    return max(0.0, alone - together), (alone / together if together > 0 else 1.0)
 
 
 def _binned(values: Array, bins: int, low: float, high: float) -> Array:
@@ -100,8 +122,20 @@ def _entropy(counts: Array) -> float:
 
 def _ssim_sum(a: Array, b: Array, data_range: float, mask: Array | None) -> tuple[float, int]:
     """Sum and number of the local SSIM values that count."""
+    values = local_ssim(a, b, data_range)
+    kept = values if mask is None else values[np.asarray(mask, dtype=bool)[inner(a.ndim)]]
+    return float(kept.sum()), int(kept.size)
+
+
+def inner(axes: int) -> tuple[slice, ...]:
+    """Where an array of so many axes has full windows of SSIM."""
+    return (slice(SSIM_RADIUS, -SSIM_RADIUS),) * axes
+
+
+def local_ssim(a: Array, b: Array, data_range: float = 1.0) -> Array:
+    """The SSIM of each window that lies wholly within the arrays; see `ssim`. Empty where none does."""
     if min(a.shape) <= 2 * SSIM_RADIUS:
-        return 0.0, 0
+        return np.zeros([max(0, n - 2 * SSIM_RADIUS) for n in a.shape])
     a, b = a.astype(np.float64), b.astype(np.float64)
 
     def local_mean(values: Array) -> Array:
@@ -115,9 +149,7 @@ def _ssim_sum(a: Array, b: Array, data_range: float, mask: Array | None) -> tupl
     values = ((2 * mean_a * mean_b + c1) * (2 * covariance + c2)) / (
         (mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2)
     )
-    inner = (slice(SSIM_RADIUS, -SSIM_RADIUS),) * a.ndim
-    kept = values[inner] if mask is None else values[inner][np.asarray(mask, dtype=bool)[inner]]
-    return float(kept.sum()), int(kept.size)
+    return values[inner(a.ndim)]
 
 
 def _check(a: Array, b: Array, mask: Array | None) -> None:

@@ -5,6 +5,7 @@ from fake_model import FakeLoaded, ellipsoids
 
 from MSLFusionLib.benchmarks.consistency import generated, run
 from MSLFusionLib.errors import Cancelled, InputError
+from MSLFusionLib.experiments import classical
 from MSLFusionLib.progress import Job
 from MSLFusionLib.recon.reconstructor import Reconstructor
 from MSLFusionLib.recon.simulate import SamplingPlan
@@ -38,3 +39,21 @@ def test_no_slices_are_refused_and_it_can_be_cancelled():
         run(engine, [ellipsoids()], PLAN, job=Job(cancelled=lambda: True))
     with pytest.raises(Cancelled):
         generated((1,), Job(cancelled=lambda: True))
+
+
+def test_beside_total_variation(monkeypatch, tmp_path):
+    monkeypatch.setattr(classical, "_TUNING_SIZE", (40, 40, 5))
+    monkeypatch.setattr(classical, "_TUNING_SPACING", (6.0, 6.0, 28.0))
+    engine = Reconstructor(FakeLoaded(), "cpu")
+    baselines = classical.Classical(engine.options(), classical.Effort(60, tuning=30), tmp_path)
+    figures = run(engine, [ellipsoids(), (None, ellipsoids()[1])], PLAN, 2, baselines)
+    rows = {row["image"]: row for row in figures["images"]}
+    assert rows["TV CT"]["psnr"] > rows["FBP"]["psnr"]
+    assert rows["TV MR"]["gain_db"] == pytest.approx(rows["TV MR"]["psnr"] - rows["zero-filled"]["psnr"], abs=1e-6)
+    against = {row["image"]: row for row in figures["against_tv"]}
+    assert (against["CT"]["slices"], against["MR"]["slices"]) == (2, 4)
+    for side, row in against.items():
+        lead = rows[f"{side} consistent"]["psnr"] - rows[f"TV {side}"]["psnr"]
+        assert row["lead_db"] == pytest.approx(lead, abs=1e-6)
+        assert row["worst_db"] <= row["lead_db"]
+    assert set(figures["tv_weights"]) == {"TV CT", "TV MR"}

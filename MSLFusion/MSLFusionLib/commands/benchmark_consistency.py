@@ -26,6 +26,12 @@ def add_consistency(words: Any) -> argparse.ArgumentParser:
     parser.add_argument("--mr", type=Path, metavar="FILE", help="MR volume (default: generated heads)")
     parser.add_argument("--heads", type=whole_number(0), nargs="+", metavar="N", help="seeds of generated heads")
     parser.add_argument("--slices", type=whole_number(1), default=20, metavar="N", help="of each volume, evenly spread")
+    parser.add_argument(
+        "--total-variation", action="store_true", help="also beside total variation, run to convergence: takes long"
+    )
+    parser.add_argument(
+        "--store", type=Path, metavar="DIR", help="where its images are kept, for other models and slices too"
+    )
     add_model(parser)
     add_registration(parser)
     add_sampling(parser)
@@ -45,6 +51,8 @@ def run(args: argparse.Namespace, context: "Context") -> None:
     given = args.ct is not None or args.mr is not None
     if given and args.heads is not None:
         raise InputError("Give either volumes or --heads, not both.")
+    if args.store is not None and not args.total_variation:
+        raise InputError("--store DIR needs --total-variation.")
     plan = inputs.sampling_plan(args)
     reconstructor = Reconstructor(inputs.load_model(args.model), args.device)
     if given:
@@ -54,4 +62,10 @@ def run(args: argparse.Namespace, context: "Context") -> None:
         pairs = [(aligned.ct, aligned.mr)]
     else:
         pairs = consistency.generated(args.heads or consistency.HEADS, context.job)
-    benchmark.finish(consistency.run(reconstructor, pairs, plan, args.slices, context.job), args, context)
+    classical = None
+    if args.total_variation:
+        from MSLFusionLib.experiments.classical import Classical
+
+        classical = Classical(reconstructor.options(), store=args.store, device=str(reconstructor.device))
+    figures = consistency.run(reconstructor, pairs, plan, args.slices, classical, context.job)
+    benchmark.finish(figures, args, context)

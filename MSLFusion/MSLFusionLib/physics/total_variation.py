@@ -32,7 +32,8 @@ def tv_ct(
     """Image (N, 1, H, W) in image units of a sinogram (N, 1, views, bins) of any angles.
 
     weight: of the total variation, relative (see the module), one for all or for each slice (N,); 0 is least squares.
-    initial: where to start, zero by default. Raises InputError for a weight or number of iterations that is not possible, Cancelled.
+    initial: where to start, zero by default. Raises InputError for a weight or number of iterations that is not
+    possible, Cancelled.
     """
     data = sinogram.to(torch.float32)
     height, width = operator.geometry.image_shape

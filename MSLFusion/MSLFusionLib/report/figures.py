@@ -17,10 +17,10 @@ SHEET = "#0e1116"
 SHEET_TEXT = "#d7dce3"
 CT_COLOUR = {"light": "#b3500b", "dark": "#f2a154"}
 MR_COLOUR = {"light": "#0b62b3", "dark": "#6cb6ff"}
-_INK = {"light": "#24292f", "dark": "#d7dce3"}
+INK = {"light": "#24292f", "dark": "#d7dce3"}
 _RULE = {"light": "#d0d7de", "dark": "#3a424d"}
-_DPI = 110
-_WIDTH_IN = 12.0
+DPI = 110
+WIDTH_IN = 12.0
 _PAD_IN = 0.06
 _TITLE_IN = 0.34
 _NOTE_IN = 0.24
@@ -61,29 +61,29 @@ def panel_row(panels: Sequence[Panel], bar: str = "", columns: int | None = None
     columns = min(columns or len(panels), len(panels))
     rows = -(-len(panels) // columns)
     bar_width = 0.8 if bar else 0.0
-    cell = (_WIDTH_IN - bar_width) / max(columns, 3)
-    left = (_WIDTH_IN - bar_width - columns * cell) / 2
+    cell = (WIDTH_IN - bar_width) / max(columns, 3)
+    left = (WIDTH_IN - bar_width - columns * cell) / 2
     tall = cell * max(_STRETCHED if p.stretch else p.extent[1] / p.extent[0] for p in panels)
     step = tall + _TITLE_IN + (_NOTE_IN if any(p.note for p in panels) else 0.0)
     height = rows * step + _PAD_IN
-    figure = Figure(figsize=(_WIDTH_IN, height), dpi=_DPI, facecolor=SHEET)
+    figure = Figure(figsize=(WIDTH_IN, height), dpi=DPI, facecolor=SHEET)
     FigureCanvasAgg(figure)
     scale = None
     for number, panel in enumerate(panels):
         row, column = divmod(number, columns)
         bottom = height - row * step - _TITLE_IN - tall
         x, wide = left + column * cell + _PAD_IN, cell - 2 * _PAD_IN
-        axes = figure.add_axes((x / _WIDTH_IN, bottom / height, wide / _WIDTH_IN, tall / height))
+        axes = figure.add_axes((x / WIDTH_IN, bottom / height, wide / WIDTH_IN, tall / height))
         drawn = _draw(axes, panel)
         scale = drawn if panel.colours != "gray" else scale
     if bar and scale is not None:
-        x = (left + columns * cell + 0.04) / _WIDTH_IN
-        place = figure.add_axes((x, 0.14, 0.14 / _WIDTH_IN, 0.7))
+        x = (left + columns * cell + 0.04) / WIDTH_IN
+        place = figure.add_axes((x, 0.14, 0.14 / WIDTH_IN, 0.7))
         colour_bar = figure.colorbar(scale, cax=place)
         colour_bar.set_label(bar, color=SHEET_TEXT, fontsize=9)
         colour_bar.outline.set_edgecolor("#3a424d")
         place.tick_params(colors=SHEET_TEXT, labelsize=8)
-    return _png(figure)
+    return as_png(figure)
 
 
 def _draw(axes: Any, panel: Panel) -> Any:
@@ -139,7 +139,7 @@ METRICS = (
 def metric_plots(rows: Iterable[Mapping[str, Any]], theme: str) -> bytes:
     """PNG of the metrics over lambda against CT and MR, the sensor images as dashed levels."""
     rows = [row for row in rows if row["kind"] != "map"]
-    figure = Figure(figsize=(_WIDTH_IN, 3.1), dpi=_DPI)
+    figure = Figure(figsize=(WIDTH_IN, 3.1), dpi=DPI)
     FigureCanvasAgg(figure)
     figure.patch.set_alpha(0.0)
     for number, (key, name, reading) in enumerate(METRICS):
@@ -152,16 +152,16 @@ def metric_plots(rows: Iterable[Mapping[str, Any]], theme: str) -> bytes:
             for lam, level in found:
                 if lam is None:  # a sensor image
                     axes.axhline(level, color=colour, lw=1.2, ls=(0, (4, 3)), alpha=0.8)
-        axes.set_title(name, color=_INK[theme], fontsize=11)
-        axes.set_xlabel(f"lambda\n{reading}", color=_INK[theme], fontsize=8.5)
-        _plain(axes, theme)
+        axes.set_title(name, color=INK[theme], fontsize=11)
+        axes.set_xlabel(f"lambda\n{reading}", color=INK[theme], fontsize=8.5)
+        plain_axes(axes, theme)
     figure.subplots_adjust(left=0.045, right=0.99, top=0.9, bottom=0.24, wspace=0.26)
-    return _png(figure)
+    return as_png(figure)
 
 
 def histogram_plots(names: Sequence[str], shares: Sequence[np.ndarray], centres: np.ndarray, theme: str) -> bytes:
     """PNG of histograms side by side, one plot per name. shares: a line each, (len(names), bins), over `centres`."""
-    figure = Figure(figsize=(_WIDTH_IN, 3.1), dpi=_DPI)
+    figure = Figure(figsize=(WIDTH_IN, 3.1), dpi=DPI)
     FigureCanvasAgg(figure)
     figure.patch.set_alpha(0.0)
     colours = (CT_COLOUR[theme], MR_COLOUR[theme])
@@ -171,19 +171,19 @@ def histogram_plots(names: Sequence[str], shares: Sequence[np.ndarray], centres:
             faint = max(0.15, 0.9 / max(len(shares), 1) ** 0.5)
             axes.plot(centres, line[number], color=colours[min(number, 1)], lw=1.3, alpha=faint)
         axes.set_yscale("log")
-        axes.set_title(name, color=_INK[theme], fontsize=11)
-        axes.set_xlabel("value, as the network sees it", color=_INK[theme], fontsize=8.5)
-        _plain(axes, theme)
+        axes.set_title(name, color=INK[theme], fontsize=11)
+        axes.set_xlabel("value, as the network sees it", color=INK[theme], fontsize=8.5)
+        plain_axes(axes, theme)
     axes = figure.axes[0]
-    axes.set_ylabel("share of pixels", color=_INK[theme], fontsize=8.5)
+    axes.set_ylabel("share of pixels", color=INK[theme], fontsize=8.5)
     figure.subplots_adjust(left=0.06, right=0.99, top=0.9, bottom=0.17, wspace=0.2)
-    return _png(figure)
+    return as_png(figure)
 
 
-def _plain(axes: Any, theme: str) -> None:
+def plain_axes(axes: Any, theme: str) -> None:
     """Axes in the theme's colours, with a light grid and no box."""
     axes.set_facecolor("none")
-    axes.tick_params(colors=_INK[theme], labelsize=8, which="both")
+    axes.tick_params(colors=INK[theme], labelsize=8, which="both")
     axes.grid(color=_RULE[theme], lw=0.6, alpha=0.6)
     axes.set_axisbelow(True)
     for side, spine in axes.spines.items():
@@ -191,7 +191,8 @@ def _plain(axes: Any, theme: str) -> None:
         spine.set_color(_RULE[theme])
 
 
-def _png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
+    """The figure as PNG, the same bytes each time."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
