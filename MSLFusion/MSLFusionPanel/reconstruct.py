@@ -266,6 +266,10 @@ def _stage_words(stage: str) -> str:
         "download": _("Downloading"),
         "generate head": _("Slices of the head"),
         "find start": _("Looking for a start"),
+        "read": _("Reading"),
+        "prepare data consistency": _("Preparing data consistency"),
+        "data consistency of the MR": _("Data consistency of the MR"),
+        "total variation": _("Reconstructing iteratively"),
     }
     return words.get(stage, stage.capitalize())
 

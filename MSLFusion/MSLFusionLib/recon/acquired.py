@@ -17,6 +17,7 @@ from MSLFusionLib.physics.coils import espirit_maps
 from MSLFusionLib.physics.masks import PointMask, SamplingMask
 from MSLFusionLib.physics.mr import CartesianMR, fourier, inverse_fourier, root_sum_of_squares
 from MSLFusionLib.physics.mr_grid import GridMR
+from MSLFusionLib.recon.describe import transform_of
 from MSLFusionLib.recon.grid import NetworkGrid
 from MSLFusionLib.recon.scaling import HIGH_PERCENTILE, IntensityScale
 
@@ -28,17 +29,16 @@ _BODY = 0.1
 class AcquiredMR:
     """The MR of a sensors file with `acquired` (see io.sensors) as network slices.
 
-    data: an io.sensors.SensorReader or the like. grid: of the results. operator: between the MR's own network grid and
-    its k-space. scale: what network values stand for, from 0. Raises InputError for descriptions that are not usable
-    and an MR that does not overlap the grid.
+    data: an io.sensors.SensorReader or the like. grid: of the results. operator: between the MR's own network grid
+    (own_grid) and its k-space. scale: what network values stand for, from 0. transform: from points of the results to
+    where the MR was measured. image: the MR's own sensor images as a volume, from 0 to about 1. Raises InputError for
+    descriptions that are not usable and an MR that does not overlap the grid.
     """
 
     def __init__(self, data: Any, mask: SamplingMask | PointMask, grid: NetworkGrid, device: torch.device) -> None:
         header = data.header
         try:
             combination = str(header.acquired.get("combination", "rss"))
-            transform = header.acquired.get("transform")
-            matrix = None if transform is None else np.array(transform, float).reshape(4, 4)
             fov = (float(header.acquired["fov_mm"][0]), float(header.acquired["fov_mm"][1]))
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise InputError(f"The description of the acquired k-space is damaged: {error!r}.") from error
@@ -47,15 +47,16 @@ class AcquiredMR:
         shape = header.kspace_shape
         if not (np.isfinite(fov).all() and min(fov) > 0):
             raise InputError("The field of view of the acquired k-space is not possible.")
-        self.own_grid = NetworkGrid.from_dict(header.acquired["grid"])
+        self.own_grid, self.fov_mm = NetworkGrid.from_dict(header.acquired["grid"]), fov
+        self.transform = _affine(transform_of(header))
         self.operator = grid_operator(mask, shape[2:], fov, self.own_grid, header.convention)
         full = grid_operator(SamplingMask(np.ones(shape[3], bool)), shape[2:], fov, self.own_grid, header.convention)
         volume = _magnitudes(data, self.operator, full, self.own_grid, combination, device)
         self.scale = IntensityScale(0.0, _highest(volume))
         self.image = self.own_grid.volume.image(volume / np.float32(self.scale.high))
         self._volume = self.image
-        if matrix is not None or not self.own_grid.volume.same_as(grid.volume):
-            self._volume = _resampled(self.image, grid, matrix)
+        if header.acquired.get("transform") is not None or not self.own_grid.volume.same_as(grid.volume):
+            self._volume = _resampled(self.image, grid, self.transform)
         self._slices = grid.turned(sitk.GetArrayViewFromImage(self._volume))
         self._grid = grid
 
@@ -67,7 +68,7 @@ class AcquiredMR:
 def grid_operator(
     mask: SamplingMask | PointMask, matrix: tuple[int, int], fov_mm: tuple[float, float], grid: NetworkGrid,
     convention: str,
-) -> CartesianMR:  # fmt: skip
+) -> GridMR:  # fmt: skip
     """The operator between network slices of `grid` and k-space (ky, kx) whose field of view has the same middle.
 
     The grid's volume has ky along its rows and kx along its columns, their pixel n // 2 in the middle.
@@ -124,14 +125,15 @@ def _highest(volume: np.ndarray) -> float:
     return high
 
 
-def _resampled(image: sitk.Image, grid: NetworkGrid, matrix: np.ndarray | None) -> sitk.Image:
-    """The MR on the results' grid; `matrix` leads from there to where the MR was measured."""
+def _affine(matrix: np.ndarray) -> sitk.Transform:
     transform = sitk.AffineTransform(3)
-    if matrix is not None:
-        if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-6:
-            raise InputError("The transform between CT and MR of the sensors file is not possible.")
-        transform.SetMatrix(matrix[:3, :3].ravel().tolist())
-        transform.SetTranslation(matrix[:3, 3].tolist())
+    transform.SetMatrix(matrix[:3, :3].ravel().tolist())
+    transform.SetTranslation(matrix[:3, 3].tolist())
+    return transform
+
+
+def _resampled(image: sitk.Image, grid: NetworkGrid, transform: sitk.Transform) -> sitk.Image:
+    """The MR on the results' grid; the transform leads from there to where the MR was measured."""
     # A volume of one slice has nothing to interpolate across.
     if min(image.GetSize()) < 2:
         image = sitk.ConstantPad(image, [0, 0, 1], [0, 0, 1], 0.0)

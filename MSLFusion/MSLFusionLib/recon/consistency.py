@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from MSLFusionLib.errors import InputError
-from MSLFusionLib.physics.coils import espirit_maps
+from MSLFusionLib.physics.coils import KERNEL, calibration_region, espirit_maps
 from MSLFusionLib.physics.ct import CTOperator
 from MSLFusionLib.physics.geometry import FanBeamGeometry
 from MSLFusionLib.physics.mr import CartesianMR, fourier, inverse_fourier
@@ -38,6 +38,7 @@ _TRANSPARENT = 5e-4
 """A line integral, without unit, that counts as empty in a sinogram without noise: a fraction of a voxel of fat."""
 _POWER_ROUNDS = 10
 _SENSE_ROUNDS, _SENSE_STEPS = 4, 8
+_LEAST_CENTRE = 2 * KERNEL
 _TINY = 1e-20
 
 
@@ -74,18 +75,26 @@ def changes(
     """What the measurement changes in a network's CT (lambda 0) and MR (lambda 1), each (n, 1, H, W) in [0, 1].
 
     ct, mr: None for a modality that is not to be corrected. Several coils without sensitivities get them from the
-    centre of their k-space; where that is too small for it, or empty, the MR is left as it is.
+    centre of their k-space; where that is too small for it, or empty, the MR is left as it is. An MR that was measured
+    on a grid of its own comes with the image it is to become (SensorBatch.mr_consistent).
     """
     of_ct = of_mr = None
     if ct is not None and scanners.ct is not None and data.sinogram is not None:
         of_ct = consistent_ct(scanners.ct, data.sinogram, ct, noise.photons, job=job) - ct
     if mr is not None and scanners.mr is not None and data.kspace is not None:
-        if data.kspace.shape[1] == 1 or scanners.mr.coil_maps is not None:
-            corrected = consistent_mr(scanners.mr, data.kspace, mr, noise.kspace_sigma, job=job).abs()
-        else:
-            corrected = _coil_by_coil(scanners.mr, data.kspace, mr, noise.kspace_sigma, job)
-        of_mr = corrected.clamp(0.0, 1.0) - mr
+        of_mr = corrected_mr(scanners.mr, data.kspace, mr, noise.kspace_sigma, job) - mr
+    elif mr is not None and data.mr_consistent is not None:
+        of_mr = data.mr_consistent - mr
     return Changes(of_ct, of_mr)
+
+
+def corrected_mr(operator: CartesianMR, kspace: Tensor, mr: Tensor, sigma: float = 0.0, job: Job = NO_JOB) -> Tensor:
+    """Magnitudes (n, 1, H, W) in [0, 1] of a network's MR corrected towards k-space (n, coils, H, W), see `changes`."""
+    if kspace.shape[1] == 1 or operator.coil_maps is not None:
+        corrected = consistent_mr(operator, kspace, mr, sigma, job=job).abs()
+    else:
+        corrected = _coil_by_coil(operator, kspace, mr, sigma, job)
+    return corrected.clamp(0.0, 1.0)
 
 
 def _coil_by_coil(operator: CartesianMR, kspace: Tensor, mr: Tensor, sigma: float, job: Job) -> Tensor:
@@ -95,8 +104,12 @@ def _coil_by_coil(operator: CartesianMR, kspace: Tensor, mr: Tensor, sigma: floa
     for coils, image in zip(kspace, mr, strict=True):
         job.check()
         try:
-            maps = espirit_maps(coils, measured)
+            # Maps from a smaller centre are too far from the truth: they would spoil more than the data mend.
+            trusted = min(part.stop - part.start for part in calibration_region(measured)) >= _LEAST_CENTRE
+            maps = espirit_maps(coils, measured) if trusted else None
         except InputError:
+            maps = None
+        if maps is None:
             found.append(image[None])
             continue
         with_maps = CartesianMR(operator.mask, maps, operator.convention)

@@ -204,6 +204,7 @@ class Reconstructor:
         _check_specs(specs, source)
         outputs = Outputs(source, specs, sensor_images, ground_truth)
 
+        self.prepare(source, modalities, consistency, job)
         judge = Judge(self.statistics(source, modalities))
         summary = None if trust is None else TrustSummary(trust)
 
@@ -284,6 +285,27 @@ class Reconstructor:
             job.warning(sentence)
         return source
 
+    def prepare(
+        self,
+        source: SliceSource,
+        modalities: Sequence[str] = ("ct", "mr"),
+        consistency: bool = True,
+        job: Job = NO_JOB,
+    ) -> None:
+        """What data consistency needs of all slices at once, before the first is encoded: of an MR that was measured on
+        a grid of its own the network's MR (see recon.own_grid). Nothing for others, and nothing a second time."""
+        if not (consistency and "mr" in modalities and isinstance(source, FileSource) and source.needs_network):
+            return
+        network = np.zeros((source.grid.slices, *source.grid.size), np.float32)
+
+        def work(numbers: np.ndarray) -> None:
+            latent = self.encode(self.measure(source, numbers, job), modalities)
+            network[numbers] = self.decode(latent, 1.0)[:, 0].cpu().numpy()
+
+        self.in_batches(source, source.occupied, work, "prepare data consistency", job=job)
+        with _reproducible():
+            source.correct(network, job)
+
     def measure(
         self, source: SliceSource, numbers: np.ndarray, job: Job = NO_JOB
     ) -> tuple[Tensor | None, Tensor | None]:
@@ -334,9 +356,10 @@ class Reconstructor:
         if consistency:
             job.check()
             ct, mr = self.decode(latent, 0.0), self.decode(latent, 1.0)
+            of_mr = data.kspace if data.kspace is not None else data.mr_consistent
             seen = [
                 image if name in modalities and measured is not None else None
-                for name, image, measured in zip(("ct", "mr"), images, (data.sinogram, data.kspace), strict=True)
+                for name, image, measured in zip(("ct", "mr"), images, (data.sinogram, of_mr), strict=True)
             ]
             refiner = getattr(self.model, "refiner", None)
             with _reproducible():

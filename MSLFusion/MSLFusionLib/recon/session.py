@@ -73,6 +73,7 @@ class Session:
 
     def encode(self, job: Job = NO_JOB) -> None:
         """Fill the store, from the first slice that holds something on. Raises JobError, Cancelled."""
+        self._reconstructor.prepare(self.source, self._modalities, self._consistency, job)
         numbers = self.source.occupied
 
         def work(part: np.ndarray) -> None:

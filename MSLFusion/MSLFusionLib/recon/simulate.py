@@ -84,12 +84,13 @@ class SensorBatch:
     """Sensor data of some slices: sinogram float32 (n, 1, views, bins), kspace complex64 (n, coils, H, W).
 
     mr_image: instead of kspace, the MR's sensor image (n, 1, H, W) in [0, 1], of an MR that was measured on a grid of
-    its own (see recon.acquired).
+    its own (see recon.acquired). mr_consistent: then, the network's MR corrected towards its k-space (recon.own_grid).
     """
 
     sinogram: Tensor | None
     kspace: Tensor | None
     mr_image: Tensor | None = None
+    mr_consistent: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from MSLFusionLib.recon.body import HounsfieldScale
 from MSLFusionLib.recon.describe import checked_parts
 from MSLFusionLib.recon.grid import NetworkGrid
 from MSLFusionLib.recon.noise_level import SensorNoise, estimated_noise, noise_of_plan
+from MSLFusionLib.recon.own_grid import consistent_volume
 from MSLFusionLib.recon.scaling import IntensityScale
 from MSLFusionLib.recon.simulate import SamplingPlan, Scanners, SensorBatch
 from MSLFusionLib.recon.slices import NetworkSlices, VolumeOptions
@@ -159,6 +160,19 @@ class FileSource:
         occupied = range(self.grid.slices) if header.occupied is None else header.occupied
         self.occupied = np.array(occupied, dtype=int)
         self._noise = noise_of_plan(header.plan)
+        self._corrected: np.ndarray | None = None
+        self._device = torch.device(device)
+
+    @property
+    def needs_network(self) -> bool:
+        """Whether data consistency of the MR waits for `correct`: it was measured on a grid of its own."""
+        return self._acquired is not None and self._corrected is None
+
+    def correct(self, network: np.ndarray, job: Job = NO_JOB) -> None:
+        """Correct the network's MR, all slices float32 (slices, H, W) in [0, 1], towards what was measured on a grid
+        of its own; `measure` gives it from then on. Raises Cancelled."""
+        assert self._acquired is not None
+        self._corrected = consistent_volume(self._data, self._acquired, self.grid, network, self._device, job)
 
     @property
     def noise(self) -> SensorNoise:
@@ -176,7 +190,9 @@ class FileSource:
         if self.scanners.ct is not None:
             sinogram = _tensor(self._data.sinogram(slices.tolist()), device)[:, None]
         if self._acquired is not None:
-            return SensorBatch(sinogram, None, _tensor(self._acquired.slices(slices), device)[:, None])
+            image = _tensor(self._acquired.slices(slices), device)[:, None]
+            corrected = None if self._corrected is None else _tensor(self._corrected[slices], device)[:, None]
+            return SensorBatch(sinogram, None, image, corrected)
         if self.scanners.mr is not None:
             kspace = _tensor(self._data.kspace(slices.tolist()), device)
         return SensorBatch(sinogram, kspace)
