@@ -359,7 +359,7 @@ class SensorsSection(Section):
             other = "MR" if used == "ct" else "CT"
             remarks.append(_("Only the {used} was measured: the {other} is synthesised from it, and marked so.").format(
                 used=used.upper(), other=other))  # fmt: skip
-        self.message("sensorsRemark", " ".join(as_sentence(one) for one in remarks), "warning")
+        self.message("sensorsRemark", " ".join(map(str, remarks)), "warning")
 
     def _missing(self, ask_user: bool = False) -> str:
         """Why the worker of this machine cannot read files or compute yet. ask_user: offer to install it."""
