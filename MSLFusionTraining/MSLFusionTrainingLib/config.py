@@ -11,6 +11,8 @@ from MSLFusionLib.errors import InputError
 
 FRONT_ENDS = ("fan-beam", "fourier", "image")
 """How a modality is measured: sparse fan-beam CT, undersampled k-space, or as an image."""
+MASKS = ("random", "equispaced", "official")
+"""The k-space masks of physics.masks."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,12 @@ class TrainConfig:
             raise InputError("size and crop must be multiples of 16, crop at most size.")
         if not (self.views and self.accelerations and self.masks):
             raise InputError("views, accelerations and masks must each name at least one value.")
+        for name in ("views", "accelerations"):
+            if not min(getattr(self, name)) >= 1:
+                raise InputError(f"{name} must be 1 or more, not {min(getattr(self, name)):g}.")
+        unknown = [kind for kind in self.masks if kind not in MASKS]
+        if unknown:
+            raise InputError(f"The mask '{unknown[0]}' is unknown: use {', '.join(MASKS)}.")
         for name in ("usual", "invert", "affine", "whole_from", "outside"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must lie in [0, 1], not {getattr(self, name)}.")

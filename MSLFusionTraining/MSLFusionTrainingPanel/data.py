@@ -9,7 +9,7 @@ import qt
 from slicer.i18n import tr as _
 
 from MSLFusionLib.errors import InputError
-from MSLFusionPanel import paths
+from MSLFusionPanel import install, paths
 from MSLFusionPanel.section import Section
 from MSLFusionPanel.words import as_sentence
 from MSLFusionTrainingLib.prepare.settings import PrepareSettings
@@ -42,6 +42,7 @@ class DataSection(Section):
         ui = self.ui
         self._scans = Inquiry(self.panel.changed)
         self._set = Inquiry(self.panel.changed)
+        self._lacking = False
         self.preparation = Preparation(self)
         self._page_tip = ui.qualityPageButton.toolTip
         self._patients = PatientsTable(ui.patientsTable)
@@ -119,6 +120,11 @@ class DataSection(Section):
         data = self.parameters.data
         text = data.set if data.source is DataSource.SET else data.output if data.source.prepared_here else ""
         return Path(text) if text and os.path.isabs(text) and os.path.isfile(text) else None
+
+    @property
+    def has_set(self) -> bool:
+        """Whether there is a training set, as far as it is known yet."""
+        return self.set_path() is not None and not self._set.problem
 
     def set_written(self) -> None:
         """The training set is another one now."""
@@ -242,6 +248,8 @@ class DataSection(Section):
                 problem, kind = _("Choose a training set."), "needed"
             else:
                 problem = datawords.file_trouble(data.set, _("training set")) or self._set.problem
+        if self._set.problem and self._packages_missing():
+            problem, kind = datawords.cannot_look(), "warning"
         if found is not None:
             info = datawords.set_in_words(found)
             problem = problem or self._other_modalities(found)
@@ -251,6 +259,8 @@ class DataSection(Section):
             info = _("Looking into the training set ...")
         remark = "" if found is None or problem else datawords.remark_on_set(found)
         self.message("setMessage", problem or remark, kind if problem else "warning")
+        if found is not None and data.source is DataSource.SET:
+            paths.remember(self.panel, ui.setPath)
         ui.setInfo.text = info
         ui.setInfo.setVisible(bool(info))
         self._patients.show(found if found is not None else self._scans.answer)
@@ -270,6 +280,16 @@ class DataSection(Section):
 
     def _page(self) -> str:
         return "" if self._set.answer is None else str(self._set.answer["page"])
+
+    def _packages_missing(self) -> bool:
+        """Whether a question failed for want of packages; once they are there it is asked again."""
+        if install.missing_packages():
+            self._lacking = True
+        elif self._lacking:
+            self._lacking = False
+            self.set_written()
+            self.panel.changed()
+        return self._lacking
 
     def _forget(self) -> None:
         self._scans.forget()

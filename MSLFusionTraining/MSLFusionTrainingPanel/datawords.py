@@ -67,6 +67,11 @@ def file_trouble(path: str, what: str) -> str:
     return "" if os.access(path, os.R_OK) else _("This file cannot be read: it lacks the permission.")
 
 
+def cannot_look() -> str:
+    """Why nothing is known of a training set."""
+    return _("It cannot be looked into before the Python packages are installed: Start offers to install them.")
+
+
 def output_trouble(path: str) -> str:
     """Why a training set cannot be written there, as far as can be told beforehand."""
     if not os.path.isabs(path):

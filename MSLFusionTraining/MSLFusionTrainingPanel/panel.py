@@ -6,7 +6,7 @@ from MSLFusionPanel.frame import Frame
 from MSLFusionTrainingPanel.configuration import ConfigurationSection
 from MSLFusionTrainingPanel.data import DataSection
 from MSLFusionTrainingPanel.logic import MSLFusionTrainingLogic
-from MSLFusionTrainingPanel.parameters import MSLFusionTrainingParameterNode
+from MSLFusionTrainingPanel.parameters import DataSource, MSLFusionTrainingParameterNode
 from MSLFusionTrainingPanel.run import RunSection
 from MSLFusionTrainingPanel.usemodel import UseModelSection
 
@@ -34,7 +34,12 @@ class Panel(Frame):
 
     def train_words(self) -> list[str]:
         """The words of `mslfusion train` beside the file and the folder."""
-        return ["--device", self.parameters.configuration.device] if self.parameters is not None else []
+        if self.parameters is None:
+            return []
+        words = ["--device", self.parameters.configuration.device]
+        if self.parameters.data.source is DataSource.HEADS:
+            words += ["--workers", str(self.parameters.data.headWorkers)]
+        return words
 
     def draw_progress(
         self,

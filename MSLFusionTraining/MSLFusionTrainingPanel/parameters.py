@@ -49,10 +49,14 @@ class Scaling(Enum):
 
 @parameterPack
 class DataParameters:
-    """Section 1. modalities: names with blanks between. pairs: rows of the table of volumes. pixel: mm."""
+    """Section 1. modalities: names with blanks between. headWorkers: heads that are made at a time.
+
+    pairs: rows of the table of volumes. pixel: mm.
+    """
 
     source: DataSource = DataSource.HEADS
     modalities: str = "ct t1"
+    headWorkers: Annotated[int, WithinRange(1, 256)] = 1
     folder: str = ""
     table: str = ""
     pairs: int = 1

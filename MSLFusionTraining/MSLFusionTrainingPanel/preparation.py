@@ -118,7 +118,7 @@ class Preparation:
             self._section.message("prepareMessage", self._failure, "failure")
         elif self._shares_trouble():
             self._section.message("prepareMessage", self._shares_trouble())
-        elif self._section.set_path() is None and not reason:
+        elif not self._section.has_set and not reason:
             self._section.message("prepareMessage", _("Press Prepare to make the training set."), "needed")
         else:
             self._section.message("prepareMessage")

@@ -74,12 +74,14 @@ def test_generated_heads_need_nothing(opened: OpenedTraining) -> None:
     assert opened.problems() == []
     assert opened.panel.data.decided() == {"data": "", "modalities": ["ct", "t1"]}
     opened.ui.headsSpinBox.value = 6
+    opened.ui.headWorkersSpinBox.value = 2
     opened.ui.modalitiesSelector.setEditText("t1 + T2")
     settle()
     config = opened.panel.configuration.settings.config
     assert (config.heads, config.modalities, config.name) == (6, ("t1", "t2"), "msl-t1-t2")
     assert "CT and one MR contrast" in opened.text("modalitiesMessage")
     assert opened.kind("modalitiesMessage") == "info"
+    assert opened.panel.train_words() == ["--device", "auto", "--workers", "2"]
 
 
 @pytest.mark.parametrize(
@@ -203,6 +205,44 @@ def test_a_preparation_that_fails_says_why_and_can_be_tried_again(
     settle()
     assert opened.text("prepareMessage") == ""
     assert opened.panel.runs(opened.ui.prepareButton)
+
+
+def test_a_file_in_the_place_of_the_set_that_is_none_is_replaced(
+    opened: OpenedTraining, commands: FakeCommands, tmp_path: Path
+) -> None:
+    output = tmp_path / "scans-training-set.h5"
+    output.write_bytes(b"something else")
+    choose_folder(opened, scans(tmp_path))
+    commands.last("prepare", str(tmp_path / "scans")).end({**SCANS, "patients": [row("anna")]})
+    settle()
+    commands.last("prepare", str(output), "--list").refuse("It is no HDF5 file")
+    settle()
+    assert opened.text("prepareMessage") == "Press Prepare to make the training set."
+    assert opened.kind("prepareMessage") == "needed"
+    assert opened.ui.prepareButton.enabled
+
+
+def test_what_cannot_be_looked_into_for_want_of_packages_can_be_started_all_the_same(
+    opened: OpenedTraining, commands: FakeCommands, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from MSLFusionPanel import install
+
+    monkeypatch.setattr(install, "missing_packages", lambda: ["h5py"])
+    path = tmp_path / "set.h5"
+    path.write_bytes(b"a set")
+    opened.panel.data.use_set(str(path))
+    settle()
+    commands.last("prepare", str(path)).refuse("h5py is missing: install it")
+    settle()
+    assert "Start offers to install" in opened.text("setMessage")
+    assert opened.problems() == []
+    monkeypatch.setattr(install, "missing_packages", lambda: [])
+    opened.panel.changed()
+    settle()
+    assert commands.count("prepare", str(path)) == 2
+    commands.last("prepare", str(path)).end(SET)
+    settle()
+    assert opened.text("setMessage") == ""
 
 
 def test_a_cancelled_preparation_stops_its_process(

@@ -8,8 +8,9 @@ from training_bench import config
 
 from MSLFusionLib.cli import build_parser
 from MSLFusionLib.errors import InputError
+from MSLFusionLib.physics.masks import KINDS
 from MSLFusionTrainingLib.commands import settings
-from MSLFusionTrainingLib.config import TrainConfig
+from MSLFusionTrainingLib.config import MASKS, TrainConfig
 
 
 def parsed(*words: str) -> argparse.Namespace:
@@ -43,6 +44,9 @@ def test_settings_from_file(tmp_path: Path) -> None:
         ("invert = 2.0\n", r"must lie in \[0, 1\]"),
         ("learning_rate = inf\n", "must be finite"),
         ("aux = 'none'\n", "aux = 'none' is unknown: use masked or leak"),
+        ("views = [64, 0]\n", "views must be 1 or more, not 0"),
+        ("accelerations = [0.5]\n", "accelerations must be 1 or more, not 0.5"),
+        ("masks = ['radial']\n", "The mask 'radial' is unknown: use random, equispaced, official"),
         ("modalities = ['ct']\n", "two or more different contrasts"),
         ("front_ends = ['image']\n", "one way of measuring for each of ct, t1"),
         ("front_ends = ['image', 'sonar']\n", "front end 'sonar' is unknown"),
@@ -53,6 +57,10 @@ def test_bad_settings_are_named(text: str, sentence: str, tmp_path: Path) -> Non
     file.write_text(text)
     with pytest.raises(InputError, match=sentence):
         TrainConfig.from_file(file)
+
+
+def test_the_masks_are_those_that_there_are() -> None:
+    assert MASKS == KINDS
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:

@@ -122,9 +122,10 @@ def _list(args: argparse.Namespace, context: "Context") -> None:
     from MSLFusionTrainingLib.prepare.find import find_patients
     from MSLFusionTrainingLib.prepare.listing import listed_scans, listed_set, said
     from MSLFusionTrainingLib.prepare.settings import PrepareSettings
-    from MSLFusionTrainingLib.prepare.store import read_set
 
     if args.source.suffix.lower() in _ENDINGS:
+        from MSLFusionTrainingLib.prepare.store import read_set
+
         values = listed_set(read_set(args.source))
     else:
         modalities, patterns = _asked(args)

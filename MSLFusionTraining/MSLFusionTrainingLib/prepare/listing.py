@@ -3,11 +3,13 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from MSLFusionLib.errors import InputError
 from MSLFusionTrainingLib.prepare.settings import Patient
-from MSLFusionTrainingLib.prepare.store import StoredPatient, StoredSet
+
+if TYPE_CHECKING:
+    from MSLFusionTrainingLib.prepare.store import StoredPatient, StoredSet
 
 
 def listed_scans(patients: Sequence[Patient], modalities: Sequence[str]) -> dict[str, Any]:
@@ -26,7 +28,7 @@ def listed_scans(patients: Sequence[Patient], modalities: Sequence[str]) -> dict
     return {"kind": "scans", "modalities": list(modalities), "patients": rows}
 
 
-def listed_set(stored: StoredSet) -> dict[str, Any]:
+def listed_set(stored: "StoredSet") -> dict[str, Any]:
     """JSON-able: "kind" "set", what the set holds, and its "patients" as rows; "page": its quality page or ""."""
     page = stored.path.with_suffix(".html")
     return {
@@ -59,7 +61,7 @@ def said(values: dict[str, Any], source: Path) -> str:
     return "\n".join(lines)
 
 
-def _row(one: StoredPatient) -> dict[str, Any]:
+def _row(one: "StoredPatient") -> dict[str, Any]:
     reasons = Counter(str(reason) for _number, reason in one.about["rejected"])
     return {
         "id": one.id,
