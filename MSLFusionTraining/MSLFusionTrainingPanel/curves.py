@@ -13,6 +13,17 @@ from MSLFusionTrainingLib.history import Course
 _COLORS = ((0.10, 0.30, 0.60), (0.80, 0.33, 0.02), (0.30, 0.55, 0.25), (0.45, 0.30, 0.60), (0.55, 0.45, 0.10))
 _FEW = 40
 """Points that are marked each; more are a line."""
+_MARGIN = 1.3
+"""Factor of the room above and below logarithmic curves."""
+_MEASURED = ("fbp", "zero_filled", "image")
+"""What the network starts from."""
+_KINDS = {
+    "network": _("network"),
+    "fbp": "FBP",
+    "zero_filled": _("zero-filled"),
+    "image": _("as measured"),
+    "corrected": _("data-consistent"),
+}
 
 
 class Curves:
@@ -28,12 +39,16 @@ class Curves:
         return self._loss.present and self._score.present
 
     def show(self, course: Course, title: str) -> list[Any]:
-        """Bring the charts up to date, making what is not there; returns them."""
+        """Bring the charts up to date, making what is not there; returns those that have something to show."""
         names = [name.replace("_", " ") for name in course.loss_names]
         loss = self._loss.show(names, course.losses, _("{run}: loss").format(run=title), _loss_style)
         scores = [_score_name(name) for name in course.score_names]
         score = self._score.show(scores, course.scores, _("{run}: validation").format(run=title), _score_style)
-        return [loss, score]
+        return [chart for chart, rows in ((loss, course.losses), (score, course.scores)) if rows]
+
+    def fit(self) -> None:
+        """Show all of the curves again, wherever the user has moved to."""
+        self._loss.range = self._score.range = None
 
     def remove(self) -> None:
         """Take everything out of the scene."""
@@ -50,6 +65,8 @@ class _Plot:
         self._table: Any = None
         self._series: dict[str, Any] = {}
         self._shown: Any = None
+        self.range: tuple[float, ...] | None = None
+        """Of both axes, as it was set last."""
 
     @property
     def present(self) -> bool:
@@ -86,7 +103,27 @@ class _Plot:
             self._series[name].SetMarkerStyle(
                 self._series[name].MarkerStyleCircle if len(rows) <= _FEW else self._series[name].MarkerStyleNone
             )
+        self._fit([row[0] for row in rows], [y for ys in values.values() for y in ys if not math.isnan(y)])
         return self._chart
+
+    def _fit(self, xs: Sequence[float], ys: Sequence[float]) -> None:
+        """Let the axes hold all points, unless the user has zoomed: Slicer fits them to the first points alone."""
+        chart = self._chart
+        if not xs or not ys or (self.range is not None and self.range != _range(chart)):
+            return
+        low, high = min(ys), max(ys)
+        if self._log:
+            low, high = low / _MARGIN, high * _MARGIN
+        else:
+            margin = 0.05 * (high - low) or 1.0
+            low, high = low - margin, high + margin
+        modifying = chart.StartModify()
+        chart.SetXAxisRangeAuto(False)
+        chart.SetYAxisRangeAuto(False)
+        chart.SetXAxisRange(0.0, max(xs))
+        chart.SetYAxisRange(low, high)
+        chart.EndModify(modifying)
+        self.range = _range(chart)
 
     def remove(self) -> None:
         for name in list(self._series):
@@ -94,7 +131,7 @@ class _Plot:
         for node in (self._chart, self._table):
             if _there(node):
                 _remove(node)
-        self._chart = self._table = self._shown = None
+        self._chart = self._table = self._shown = self.range = None
 
     def _drawn(self, value: float) -> float:
         """What cannot be drawn is left out."""
@@ -107,6 +144,10 @@ class _Plot:
         self._chart.SetXAxisTitle(_("iteration"))
         self._chart.SetYAxisTitle(self._y)
         self._chart.SetYAxisLogScale(self._log)
+        self._chart.SetTitleFontSize(14)
+        self._chart.SetLegendFontSize(11)
+        self._chart.SetAxisTitleFontSize(12)
+        self._chart.SetAxisLabelFontSize(11)
 
     def _add(self, name: str, names: list[str], style: Callable[..., None]) -> None:
         series = _new("vtkMRMLPlotSeriesNode", name)
@@ -134,20 +175,25 @@ def _loss_style(series: Any, name: str, names: list[str]) -> None:
 
 
 def _score_style(series: Any, name: str, names: list[str]) -> None:
-    """A colour for each modality; what it is compared with is dashed."""
-    role = name.split(maxsplit=1)[0]
-    roles = list(dict.fromkeys(one.split(maxsplit=1)[0] for one in names))
+    """A colour for each modality; what the network starts from is dashed."""
+    role, _blank, kind = name.partition(" ")
+    roles = list(dict.fromkeys(one.partition(" ")[0] for one in names))
     series.SetColor(*_COLORS[roles.index(role) % len(_COLORS)])
-    if not name.endswith(_("network")):
+    if kind in [_KINDS[one] for one in _MEASURED]:
         series.SetLineStyle(series.LineStyleDash)
         series.SetLineWidth(1)
+    elif kind != _KINDS["network"]:
+        series.SetLineStyle(series.LineStyleDot)
 
 
 def _score_name(name: str) -> str:
     """ "CT fbp" and the like as people say it."""
     role, _blank, kind = name.partition(" ")
-    words = {"network": _("network"), "fbp": "FBP", "zero_filled": _("zero-filled"), "image": _("as measured")}
-    return f"{role} {words.get(kind, kind)}"
+    return f"{role} {_KINDS.get(kind, kind)}"
+
+
+def _range(chart: Any) -> tuple[float, ...]:
+    return (*chart.GetXAxisRange(), *chart.GetYAxisRange())
 
 
 def _new(cls: str, name: str) -> Any:

@@ -12,6 +12,7 @@ class Display:
     def __init__(self) -> None:
         self.curves = self.samples = False
         self._arrange = False
+        self._charts = 0
         self._curves, self._pictures = Curves(), Pictures()
 
     @property
@@ -22,6 +23,7 @@ class Display:
     def want_curves(self) -> None:
         """Show the curves from the next look on."""
         self.curves = self._arrange = True
+        self._curves.fit()
 
     def want_samples(self) -> None:
         """Show the pictures from the next look on."""
@@ -38,9 +40,12 @@ class Display:
         if self.curves and glimpse.course is not None:
             charts = self._curves.show(glimpse.course, title)
         made = self.samples and glimpse.sample is not None and self._pictures.show(glimpse.sample)
-        if (self._arrange and (charts or self._pictures.rows)) or made:
+        more = len(charts) > self._charts and layouts.shown()
+        self._charts = len(charts)
+        if (self._arrange and (charts or self._pictures.rows)) or made or more:
             self._arrange = False
-            layouts.arrange(self._pictures.rows if self.samples else [], charts)
+            roles = self._pictures.roles if self.samples else ()
+            layouts.arrange(roles, self._pictures.rows if self.samples else [], charts)
 
     def another_run(self) -> None:
         """Another run is looked at: its curves take the place of those that are shown, its pictures are to come."""

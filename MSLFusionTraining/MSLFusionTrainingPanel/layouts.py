@@ -7,42 +7,49 @@ import qt
 import slicer
 
 _FIRST = 82500
-"""Arrangements of ours: this, plus twice the rows of pictures, plus one with curves."""
+"""Arrangements of ours: this, plus three times the rows of pictures, plus the charts."""
 _MOST_ROWS = 4
-_GROUP = 82
-"""View group: linked views follow each other's zoom, and no others."""
 _COLOR = "#6F7F8F"
 PLOTS = {"TrainingLoss": "L", "TrainingValidation": "V"}
 KINDS = ("Sensor", "Network", "Truth")
 
 
-def arrange(rows: Sequence[Sequence[Any]], charts: Sequence[Any]) -> None:
-    """Show rows of three volumes, and two charts below; both may be empty, but not at once."""
+def shown() -> bool:
+    """Whether the views are in one of these arrangements."""
+    manager = slicer.app.layoutManager()
+    return manager is not None and _FIRST < manager.layout < _FIRST + 3 * (_MOST_ROWS + 1)
+
+
+def arrange(roles: Sequence[str], rows: Sequence[Sequence[Any]], charts: Sequence[Any]) -> None:
+    """Show a row of three volumes for each role, and up to two charts below; one of both may be empty."""
     from MSLFusionLib.scene import views
 
     rows = rows[:_MOST_ROWS]
     manager = slicer.app.layoutManager()
     if manager is None:
         return
-    number = _FIRST + 2 * len(rows) + bool(charts)
+    number = _FIRST + 3 * len(rows) + len(charts)
     layout = manager.layoutLogic().GetLayoutNode()
     if not layout.IsLayoutDescription(number):
-        layout.AddLayoutDescription(number, _description(len(rows), bool(charts)))
+        layout.AddLayoutDescription(number, _description(len(rows), len(charts)))
     manager.setLayout(number)
     scene = slicer.mrmlScene
     for tag, chart in zip(PLOTS, charts, strict=False):
         scene.GetSingletonNode(tag, "vtkMRMLPlotViewNode").SetPlotChartNodeID(chart.GetID())
-    shown = {_tag(r, kind): volume for r, row in enumerate(rows) for kind, volume in zip(KINDS, row, strict=True)}
-    for tag, volume in shown.items():
-        scene.GetSingletonNode(tag, "vtkMRMLSliceNode").SetOrientation("Axial")
+    volumes = {_tag(r, kind): volume for r, row in enumerate(rows) for kind, volume in zip(KINDS, row, strict=True)}
+    labels = (f"{role.upper()} {kind.lower()}" for role in roles for kind in KINDS)
+    for (tag, volume), label in zip(volumes.items(), labels, strict=False):
+        slice_node = scene.GetSingletonNode(tag, "vtkMRMLSliceNode")
+        slice_node.SetOrientation("Axial")
+        slice_node.SetLayoutLabel(label)
         composite = scene.GetSingletonNode(tag, "vtkMRMLSliceCompositeNode")
         composite.SetBackgroundVolumeID(volume.GetID())
         composite.SetForegroundVolumeID(None)
         composite.SetLabelVolumeID(None)
-        composite.SetLinkedControl(True)
+        # Not linked: a view's list of volumes would give all linked views its volume whenever that is renamed.
 
     def fit() -> None:  # once the views have their sizes
-        views.fit(scene, {tag: volume for tag, volume in shown.items() if scene.IsNodePresent(volume)})
+        views.fit(scene, {tag: volume for tag, volume in volumes.items() if scene.IsNodePresent(volume)})
 
     qt.QTimer.singleShot(0, fit)
 
@@ -51,20 +58,21 @@ def _tag(row: int, kind: str) -> str:
     return f"Training{kind}{row + 1}"
 
 
-def _description(rows: int, curves: bool) -> str:
+def _description(rows: int, charts: int) -> str:
     pictures = [_side_by_side([_slice(row, kind) for kind in KINDS]) for row in range(rows)]
-    plots = _side_by_side([_view("vtkMRMLPlotViewNode", tag, label) for tag, label in PLOTS.items()])
+    labels = list(PLOTS.items())[:charts]
+    plots = _side_by_side([_view("vtkMRMLPlotViewNode", tag, label) for tag, label in labels])
     if not pictures:
         return plots
     above = _stacked(pictures)
-    if not curves:
+    if not charts:
         return above
     items = f'<item splitSize="650">{above}</item><item splitSize="350">{plots}</item>'
     return f'<layout type="vertical" split="true">{items}</layout>'
 
 
 def _slice(row: int, kind: str) -> str:
-    more = _property("orientation", "Axial") + _property("viewcolor", _COLOR) + _property("viewgroup", str(_GROUP))
+    more = _property("orientation", "Axial") + _property("viewcolor", _COLOR)
     return _view("vtkMRMLSliceNode", _tag(row, kind), f"{kind[0]}{row + 1}", more)
 
 

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from MSLFusionTrainingLib.runfolder import CONFIG, TRAIN_LOG, Look, is_run, look
 
 _PATIENCE_S = 0.03
 _LARGEST_SAMPLE, _LARGEST_CONFIG = 256 * 2**20, 2**20
+_HEADING = 4096
 _ENTRIES = 100
 """Names of a folder that are looked at to tell whether it is empty."""
 _OURS = {TRAIN_LOG, "train.toml", "heads", "data.json"}
@@ -115,8 +117,16 @@ class Watcher:
         log = "" if foreign else tail(self.folder / TRAIN_LOG)
         course = self._history.read() if wants_course else None
         sample = self._new_sample() if wants_sample else None
-        has_course, has_sample = ((self.folder / name).exists() for name in (LOG, LATEST))
-        return Glimpse(self.folder, found, foreign, has_course, has_sample, log, course, sample)
+        has_sample = (self.folder / LATEST).exists()
+        return Glimpse(self.folder, found, foreign, self._has_course(), has_sample, log, course, sample)
+
+    def _has_course(self) -> bool:
+        """Whether the log has a row after its heading."""
+        try:
+            with (self.folder / LOG).open("rb") as file:
+                return file.read(_HEADING).count(b"\n") > 1
+        except FileNotFoundError:
+            return False
 
     def _new_sample(self) -> Sample | None:
         path = self.folder / LATEST
@@ -127,7 +137,7 @@ class Watcher:
             with np.load(path, allow_pickle=False) as data:
                 iteration, roles = int(data["iteration"]), tuple(map(str, data["roles"]))
                 images = np.asarray(data["images"], np.float32)
-        except (FileNotFoundError, KeyError, ValueError, TypeError):
+        except (FileNotFoundError, KeyError, ValueError, TypeError, EOFError, BadZipFile):
             return None  # there is none, or one of another version
         if images.ndim != 4 or images.shape[:2] != (len(roles), 3):
             return None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_bench import Bench, use_fake
+from run_bench import Bench, use_fake
 from turns import settle, until
 
 from MSLFusionTrainingLib import runfolder
