@@ -22,6 +22,8 @@ ALL = {name: {one.get("name") or "": one for one in tree.iter("widget")} for nam
 BY_HAND = {
     "MSLFusion": {
         "sensors.file": "sensorsFilePath",
+        "sensors.sinogram": "sinogramPath",
+        "sensors.kspace": "kspacePath",
         "model.name": "modelSelector",
         "model.folder": "modelFolderPath",
         "model.device": "deviceSelector",
