@@ -7,7 +7,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from MSLFusionLib.errors import InputError
-from MSLFusionPanel import hidden, slices
+from MSLFusionPanel import foreground, hidden, slices
 from MSLFusionPanel.lambdamap import lambda_plane
 
 if TYPE_CHECKING:
@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from MSLFusionPanel.panel import Panel
 
 ROLE_ATTRIBUTE, ROLE = "MSLFusion.Role", "LambdaMap"
-_FORMER, _FORMER_OPACITY = "MSLFusion.Former", "MSLFusion.FormerOpacity"
-_COMPARED = "MSLFusion.Shown"
-"""What `sliceviews` leaves at the views where CT and MR are compared."""
 _AT_ONCE_S = 0.05
 
 
@@ -84,9 +81,7 @@ class Overlay:
         """Take the map out of the views and the scene; what was in the foreground before comes back."""
         node = self.node()
         if node is not None:
-            for view in sorted(slices.views(), key=lambda view: self._former(node, view) is not None):
-                if view.composite.GetForegroundVolumeID() == node.GetID():
-                    self._restore(node, view)
+            foreground.take_away(node)
             hidden.remove(node)
         self.forget()
 
@@ -122,30 +117,7 @@ class Overlay:
         parameters = self._panel.parameters
         below = (parameters.data.ct, parameters.data.mr, parameters.coregister.aligned, parameters.output.hybrid)
         wanted = {volume.GetID() for volume in below if volume is not None}
-        covered, present = [], slices.views()
-        anew = [
-            view
-            for view in present
-            if view.composite.GetBackgroundVolumeID() in wanted
-            and view.composite.GetForegroundVolumeID() != node.GetID()
-            and self._may_cover(node, view)
-        ]
-        for view in anew:  # all of them first: linked views take over each other's opacity
-            self._remember(node, view)
-        for view in present:
-            composite = view.composite
-            mine = composite.GetForegroundVolumeID() == node.GetID()
-            if composite.GetBackgroundVolumeID() not in wanted:
-                if mine:
-                    self._restore(node, view)
-                continue
-            if view in anew:
-                composite.SetForegroundVolumeID(node.GetID())
-                mine = True
-            if mine and composite.GetForegroundOpacity() != parameters.lam.overlayOpacity:
-                composite.SetForegroundOpacity(parameters.lam.overlayOpacity)
-            if mine:
-                covered.append(view.name)
+        covered = foreground.follow(node, wanted, parameters.lam.overlayOpacity)
         if covered != self._covered:
             self._covered = covered
             self._update_legend(node)
@@ -158,30 +130,3 @@ class Overlay:
         legend = lambda_legend(node)
         if legend is not None:
             legend.Modified()
-
-    @staticmethod
-    def _may_cover(node: Any, view: slices.View) -> bool:
-        """Not where CT and MR are compared, nor where another volume was put into the foreground after the map."""
-        if view.composite.GetAttribute(_COMPARED) is not None:
-            return False
-        was_there = node.GetAttribute(f"{_FORMER_OPACITY}.{view.name}") is not None
-        return not was_there or not view.composite.GetForegroundVolumeID()
-
-    @staticmethod
-    def _remember(node: Any, view: slices.View) -> None:
-        composite = view.composite
-        node.SetNodeReferenceID(f"{_FORMER}.{view.name}", composite.GetForegroundVolumeID())
-        node.SetAttribute(f"{_FORMER_OPACITY}.{view.name}", f"{composite.GetForegroundOpacity():g}")
-
-    @staticmethod
-    def _former(node: Any, view: slices.View) -> str | None:
-        """The ID of the volume that was in the foreground before, where it is still there."""
-        former = node.GetNodeReferenceID(f"{_FORMER}.{view.name}")
-        return former if former is not None and slicer.mrmlScene.GetNodeByID(former) is not None else None
-
-    def _restore(self, node: Any, view: slices.View) -> None:
-        view.composite.SetForegroundVolumeID(self._former(node, view))
-        opacity = node.GetAttribute(f"{_FORMER_OPACITY}.{view.name}")
-        if opacity is not None:
-            view.composite.SetForegroundOpacity(float(opacity))
-            node.RemoveAttribute(f"{_FORMER_OPACITY}.{view.name}")

@@ -13,13 +13,14 @@ from MSLFusionPanel.parameters import NODES, MSLFusionParameterNode
 from MSLFusionPanel.reconstruct import ReconstructSection
 from MSLFusionPanel.results import ResultsSection
 from MSLFusionPanel.sensors import SensorsSection
+from MSLFusionPanel.trust import TrustSection
 
 
 class Panel(Frame):
     """The sections of MSL Fusion."""
 
     NODES = NODES
-    ALIGNED = ("ctNoiseCheckBox", "mrNoiseCheckBox", "sweepCheckBox")
+    ALIGNED = ("ctNoiseCheckBox", "mrNoiseCheckBox", "sweepCheckBox", "trustCheckBox")
     parameters: MSLFusionParameterNode | None
 
     def __init__(self, root: Any, ui: Any, logic: MSLFusionLogic) -> None:
@@ -32,6 +33,7 @@ class Panel(Frame):
         self.lambdas = LambdaSection(self)
         self.reconstruct = ReconstructSection(self)
         self.results = ResultsSection(self)
+        self.trust = TrustSection(self)
         # Reconstruct last but one: whether Apply can be pressed follows from the messages of the others.
         self.sections = [
             self.log,
@@ -41,6 +43,7 @@ class Panel(Frame):
             self.model,
             self.lambdas,
             self.results,
+            self.trust,
             self.reconstruct,
         ]
 

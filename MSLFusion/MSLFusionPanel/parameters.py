@@ -196,13 +196,16 @@ class LambdaParameters:
 
 @parameterPack
 class OutputParameters:
-    """Sections 6 to 8."""
+    """Sections 6 to 8. trustOverlay: the kind of the trust map over the slices, empty for none."""
 
     hybrid: vtkMRMLScalarVolumeNode
     sweep: bool = False
     sweepCount: Annotated[int, WithinRange(2, 101)] = 5
     metrics: bool = True
     consistency: bool = True
+    trust: bool = False
+    trustPasses: Annotated[int, WithinRange(2, 100)] = 4
+    trustOverlay: str = ""
     live: bool = True
     table: vtkMRMLTableNode
 

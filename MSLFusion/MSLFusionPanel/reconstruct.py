@@ -18,6 +18,7 @@ from MSLFusionPanel.run import LAMBDA_ATTRIBUTE, Hybrid, Run, show_run, shows_a_
 from MSLFusionPanel.section import Section
 from MSLFusionPanel.session import OpenSession, open_session
 from MSLFusionPanel.task import ask
+from MSLFusionPanel.trust import trust_steps
 from MSLFusionPanel.words import as_sentence
 
 _METRIC_LAMBDAS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -28,7 +29,7 @@ class Wanted:
     """What is asked of one Apply, read before it starts.
 
     lam: None where a map is painted or a volume. state: of lambda, see lambdamap.lambda_state. hybrid: the node that
-    receives the result, None for a new one.
+    receives the result, None for a new one. trust: passes of the trust maps, 0 for none.
     """
 
     inputs: Inputs
@@ -37,6 +38,7 @@ class Wanted:
     metrics: tuple[float, ...]
     state: Any
     hybrid: Any
+    trust: int = 0
 
 
 class ReconstructSection(Section):
@@ -91,7 +93,9 @@ class ReconstructSection(Section):
         measured = output.metrics and parameters.sensors.source is SensorSource.SIMULATE
         value = lam.value if lam.mode is LambdaMode.NUMBER else None
         lambdas = sorted({*(sweep or _METRIC_LAMBDAS)}) if measured else []
-        return Wanted(collect(parameters), value, sweep, tuple(lambdas), lambda_state(parameters), output.hybrid)
+        trust = output.trustPasses if output.trust else 0
+        state = lambda_state(parameters)
+        return Wanted(collect(parameters), value, sweep, tuple(lambdas), state, output.hybrid, trust)
 
     def steps(self, wanted: Wanted) -> Generator[Any, Any, Run]:
         """Steps of the task: everything but the metrics, which follow when the hybrid can be seen."""
@@ -100,13 +104,16 @@ class ReconstructSection(Section):
         if lam is None:
             lam = yield from lambda_steps(self.parameters, session)
         hybrid = Hybrid((yield from self._decoded(session, lam)), lam if isinstance(lam, float) else None)
+        trust = None
+        if wanted.trust and not self.panel.trust.has(session, wanted.trust, wanted.hybrid):
+            trust = yield from trust_steps(session, wanted.trust)
         sweep = None
         if wanted.sweep:
             volumes = []
             for value in wanted.sweep:
                 volumes.append((value, (yield from self._decoded(session, value))))
             sweep = yield from sweep_steps(session, volumes)
-        return Run(session, hybrid, sweep)
+        return Run(session, hybrid, sweep, trust)
 
     def show_side_by_side(self) -> None:
         """CT | MR | hybrid."""
@@ -170,6 +177,7 @@ class ReconstructSection(Section):
         node = show_run(run, chosen, self._folder_nodes())
         output.hybrid = node
         self.panel.results.replaced(run, node)
+        self.panel.trust.show(run.session, wanted.trust, run.trust, node)
         self.panel.lambdas.hybrid_shows(wanted.state)
         if run.session.synthesised is not None:
             name = run.session.synthesised.upper()
@@ -260,6 +268,7 @@ def _stage_words(stage: str) -> str:
         "decode": _("Decoding slices"),
         "compare": _("Comparing"),
         "sensor images": _("Making sensor images"),
+        "trust maps": _("Reconstructing from parts of the data"),
         "ground truth": _("Fetching what was measured"),
         "open model": _("Opening the model"),
         "resample": _("Resampling"),

@@ -33,11 +33,12 @@ class Hybrid:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """Session, hybrid and the sweep's nodes (scene.sequences.LambdaSweep), None without one."""
+    """Session, hybrid, the sweep's nodes (scene.sequences.LambdaSweep) and trust maps (trust.Trust), None without."""
 
     session: OpenSession
     hybrid: Hybrid
     sweep: Any = None
+    trust: Any = None
 
 
 def image_of(session: OpenSession, array: np.ndarray) -> "sitk.Image":
@@ -161,6 +162,8 @@ def parameters_of(run: Run) -> dict[str, Any]:
         "model_version": str(session.model.card.get("version", "")),
         "device": session.model.device_name,
         "consistency": inputs.consistency,
+        "familiarity": session.familiarity,
+        "trust": {} if run.trust is None else run.trust.figures,
         "lambda": _lam(run.hybrid.lam),
         "grid": session.geometry,
     }

@@ -34,6 +34,7 @@ class OpenSession:
 
     number: the worker's; generation: of the worker process that holds it. shape: of the volume array (z, y, x).
     slice_axis: of that array. geometry: size, spacing_mm, origin_mm, direction in LPS. achieved: sampling rates.
+    familiarity: whether the input is like what the model was trained on, see recon.familiarity.Verdict.to_dict.
     """
 
     number: int
@@ -45,6 +46,7 @@ class OpenSession:
     slice_axis: int
     geometry: dict[str, Any]
     achieved: dict[str, Any]
+    familiarity: dict[str, Any]
 
     def fits(self, inputs: Inputs, generation: int) -> bool:
         """Whether it still is the session of these inputs, held by the present worker."""
@@ -93,6 +95,7 @@ def open_session(logic: "MSLFusionLogic", inputs: Inputs) -> Generator[Any, Any,
         found["slice_axis"],
         found["geometry"],
         found["achieved"],
+        found.get("familiarity") or {},
     )
     return logic.session
 

@@ -43,6 +43,7 @@ class FakeWorker:
         self.seen: list[Message] = []
         self.models = [{"name": "msl-ct-t1", "path": "/models/msl-ct-t1.safetensors", "card": CARD}]
         self.sensors: dict[str, Any] | None = None
+        self.familiarity: dict[str, Any] = {"score": 0.7, "unfamiliar": False, "sentence": "It looks familiar."}
         self._parser = Parser()
         self._waiting: deque[Message] = deque()
         self._session: dict[str, Any] | None = None
@@ -228,6 +229,7 @@ class FakeWorker:
         self._session = {"shape": [z, y, x], "slice_axis": 0}
         achieved = {"ct": {"views": 64}, "mr": {"rate": 0.25}}
         result = {"session": self._sessions, "geometry": geometry, "achieved": achieved, **self._session}
+        result["familiarity"] = self.familiarity
         return {**result, "occupied": list(range(z)), "source": {}, "latents": {}, "seconds": 0.1}, {}
 
     def _opened(self, message: Message) -> dict[str, Any]:
@@ -254,6 +256,17 @@ class FakeWorker:
         shape = session["shape"]
         self._parts(message, {"fbp": np.full(shape, 0.3, np.float32), "zero-filled": np.full(shape, 0.4, np.float32)})
         return dict(session), {}
+
+    def _trust(self, message: Message) -> Any:
+        session = self._opened(message)
+        used = self.last("reconstruct").header.get("modalities", ["ct", "mr"])
+        kinds = ["uncertainty-ct", "uncertainty-mr", *(f"residual-{name}" for name in used)]
+        levels = np.linspace(0.0, 0.2, int(np.prod(session["shape"])), dtype=np.float32).reshape(session["shape"])
+        self._parts(message, dict.fromkeys(kinds, levels))
+        uncertainty = {name: {"mean": 0.1, "p95": 0.19, "calibrated": True} for name in ("ct", "mr")}
+        residual = {name: {"mean": 0.1, "p95": 0.19, "network": 0.03, "delivered": 0.001} for name in used}
+        trust = {"passes": message.header["passes"], "uncertainty": uncertainty, "residual": residual}
+        return {**session, "trust": trust}, {}
 
     def _parts(self, message: Message, volumes: dict[str, np.ndarray]) -> None:
         for kind, volume in volumes.items():

@@ -15,6 +15,13 @@ _CONTROL_POINTS = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
 _CONTROL_RGB = np.array(
     [[0.10, 0.30, 0.60], [0.45, 0.65, 0.85], [0.95, 0.95, 0.93], [0.98, 0.68, 0.38], [0.80, 0.33, 0.02]]
 )
+TRUST_COLORS_NAME = "MSLFusion trust"
+# Dark violet over red to bright yellow: brightness alone tells the order, too.
+_TRUST_RGB = np.array(
+    [[0.05, 0.02, 0.15], [0.40, 0.08, 0.43], [0.78, 0.22, 0.30], [0.97, 0.55, 0.15], [0.99, 0.95, 0.60]]
+)
+_LEAST_TRUST = 0.02
+"""A map whose largest value is less than this has nothing to show: noise must not look like much."""
 # Parts of a view: beside a head, not over it, also where three views share a small screen.
 _LEGEND_SIZE, _LEGEND_FONT_SIZE = (0.12, 0.35), 10
 _SAMPLED_VOXELS = 200_000
@@ -52,6 +59,37 @@ def show_as(node: Any, display: Display, image: sitk.Image | None = None) -> Non
         display_node.SetInterpolate(False)
     else:
         display_node.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+
+
+def show_as_trust(node: Any, array: np.ndarray) -> None:
+    """A trust map: from nothing, which is transparent over other volumes, to what 99.5 % of the map stay below."""
+    node.CreateDefaultDisplayNodes()
+    display_node = node.GetDisplayNode()
+    values = array.ravel()[:: max(1, array.size // _SAMPLED_VOXELS)]
+    values = values[values > 0]
+    high = float(np.percentile(values, 99.5)) if values.size else 0.0
+    display_node.AutoWindowLevelOff()
+    display_node.SetWindowLevelMinMax(0.0, max(high, _LEAST_TRUST))
+    display_node.SetAndObserveColorNodeID(trust_colors(node.GetScene()).GetID())
+
+
+def trust_colors(scene: Any) -> Any:
+    """The scene's colour table of trust maps (256 entries, transparent at 0), made when it is not there."""
+    found = scene.GetFirstNode(TRUST_COLORS_NAME, "vtkMRMLColorTableNode")
+    if found is not None:
+        return found
+    table = scene.CreateNodeByClass("vtkMRMLColorTableNode")
+    table.UnRegister(None)
+    table.SetName(TRUST_COLORS_NAME)
+    table.SetTypeToUser()
+    table.SetAttribute("Category", "MSL Fusion")
+    table.SetDescription("error to expect, or residual, in units of the image: from nothing to much")
+    table.SetNumberOfColors(_COLORS)
+    for entry in range(_COLORS):
+        share = entry / (_COLORS - 1)
+        rgb = (float(np.interp(share, _CONTROL_POINTS, _TRUST_RGB[:, i])) for i in range(3))
+        table.SetColor(entry, f"{share:.3f}", *rgb, min(1.0, 2.0 * share))
+    return scene.AddNode(table)
 
 
 def lambda_rgb(lam: float) -> tuple[float, float, float]:
