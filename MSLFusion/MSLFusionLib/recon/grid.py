@@ -189,7 +189,7 @@ class NetworkGrid:
     def _matrices(self, extend: bool) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
         """Matrices from the volume's rows and columns to the network's."""
         pair = []
-        for axis, centre, n, mm in self._axes():
+        for axis, centre, n, mm in self.axes():
             ratio = self.pixel_mm / mm
             positions = centre + (np.arange(n) - (n - 1) / 2) * ratio
             pair.append(axis_matrix(positions, self.volume.shape[axis], ratio, extend))
@@ -199,13 +199,14 @@ class NetworkGrid:
     def _from(self) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
         """Matrices from the network's rows and columns to the volume's."""
         pair = []
-        for axis, centre, n, mm in self._axes():
+        for axis, centre, n, mm in self.axes():
             ratio = mm / self.pixel_mm
             positions = (np.arange(self.volume.shape[axis]) - centre) * ratio + (n - 1) / 2
             pair.append(axis_matrix(positions, n, ratio))
         return pair[0], pair[1]
 
-    def _axes(self) -> list[tuple[int, float, int, float]]:
+    def axes(self) -> list[tuple[int, float, int, float]]:
+        """Of the network's rows and columns: array axis, centre as in `centre`, network pixels, voxel in mm."""
         return list(zip((self.row_axis, self.column_axis), self.centre, self.size, self.spacing, strict=True))
 
     def to_dict(self) -> dict[str, Any]:

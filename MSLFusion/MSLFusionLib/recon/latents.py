@@ -93,6 +93,11 @@ def joined(latents: Sequence[Any], device: torch.device) -> Any:
     return _mapped(lambda *tensors: torch.cat(tensors).to(device), *latents)
 
 
+def own_copy(latent: Any) -> Any:
+    """The latent with memory of its own, on the same device: it can take part in gradients."""
+    return _mapped(lambda tensor: tensor.clone(), latent)
+
+
 def _mapped(function: Callable[..., Tensor], *latents: Any) -> Any:
     """The latent that `function` makes of the tensors at each place of equally built latents."""
     first = latents[0]
