@@ -2,10 +2,12 @@
 
 The published way (Zhu et al., TPAMI 2024, public code): a first forward pass with decodes at lambda 0 and 1, and
 both again from one modality; a second one at lambda 0.5, again with its auxiliary image, which no loss uses. Two
-forward passes and six decodes; attention through its whole matrix; norms from single operations; plain Adam.
+forward passes and six decodes; attention through its whole matrix; norms from single operations; torch's own
+dropout and convolutions, of all channels; plain Adam.
 """
 
 import copy
+import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,8 +16,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from MSLFusionLib.nets.layers import Attention, ConditionalInstanceNorm, ImageConv, InstanceNormAffine
+from MSLFusionLib.nets.layers import (
+    Attention,
+    ConditionalInstanceNorm,
+    Dropout,
+    ImageConv,
+    InstanceNormAffine,
+    PatchProjection,
+)
 from MSLFusionLib.nets.msl import MSL
+from MSLFusionLib.nets.processor import HalvingConv
 from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionLib.recon.devices import device_name
 from MSLFusionTrainingLib.config import TrainConfig
@@ -65,7 +75,11 @@ class UnfusedAffineNorm(InstanceNormAffine):
 
 
 class UnfusedConditionalNorm(ConditionalInstanceNorm):
-    """Equation 11 as it is written: embedding, gamma and beta, norm, scale, shift."""
+    """Equation 11 as it is written, of all channels: embedding, gamma and beta, norm, scale, shift."""
+
+    def split(self, lam: Tensor, embed: nn.Linear) -> None:
+        """No channel is left out."""
+        return
 
     def forward(self, x: Tensor, lam: Tensor, embed: nn.Linear, *, rectify: bool = False) -> Tensor:
         """As ConditionalInstanceNorm.forward, for numbers (N, K, 1, 1)."""
@@ -77,12 +91,16 @@ class UnfusedConditionalNorm(ConditionalInstanceNorm):
         return F.relu(y) if rectify else y
 
 
-class PlainConv(ImageConv):
-    """The last convolution as torch does it."""
+class PlainConv(nn.Conv2d):
+    """A convolution as torch does it."""
+
+
+class PlainDropout(Dropout):
+    """Dropout as torch does it."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, 1, H, W)."""
-        return nn.Conv2d.forward(self, x)
+        """Any shape -> the same shape."""
+        return F.dropout(x, self.share, self.training)
 
 
 def _normalised(x: Tensor, eps: float, unbiased: bool) -> Tensor:
@@ -97,6 +115,9 @@ _PUBLISHED: dict[type[nn.Module], type[nn.Module]] = {
     InstanceNormAffine: UnfusedAffineNorm,
     ConditionalInstanceNorm: UnfusedConditionalNorm,
     ImageConv: PlainConv,
+    HalvingConv: PlainConv,
+    PatchProjection: PlainConv,
+    Dropout: PlainDropout,
 }
 
 
@@ -147,9 +168,11 @@ def compare_steps(
 ) -> dict[str, Any]:
     """Seconds of a step, from sensor images to updated weights: the published way, ours, ours in bf16.
 
-    size: pixels of a side, a multiple of 16; the shortest of `repeats` steps counts, taken in turns. bf16 is left out
-    where the processor has no instructions for it; the speed-up is over the published way in float32. sensors_seconds:
-    what our step needs beside that to simulate the batch's sensors.
+    size: pixels of a side, a multiple of 16; `repeats` steps of each, taken in turns, whose median counts. bf16 is
+    left out where the processor has no instructions for it; the speed-up is over the published way in float32.
+    processor_seconds: what all threads together computed, which other programs on the machine change less than the
+    clock's seconds. sensors_seconds: what our step needs beside that to simulate the batch's sensors.
+    products_gflops: how fast the device multiplies matrices of each precision, the most that a step can gain by it.
     """
     config = TrainConfig.from_dict({"preset": preset, "size": size, "batch": batch, "crop": 0})
     model = build_model(config).to(device).train()
@@ -158,7 +181,9 @@ def compare_steps(
     simulator, generators = SensorSimulator(config, device), [torch.Generator(device) for _ in drawn]
     samplings = [one.sampling for one in drawn]
     sensors = simulator.images(truths, samplings, generators)  # the operators are made at their first use
-    measuring = min(_seconds(lambda: simulator.images(truths, samplings, generators), device) for _ in range(repeats))
+    measuring = min(
+        _seconds(lambda: simulator.images(truths, samplings, generators), device)[0] for _ in range(repeats)
+    )
     present = torch.tensor([one.present for one in drawn], device=device)
     published = PublishedObjective(model, config).to(device)
     ours = Objective(model, config)
@@ -175,7 +200,7 @@ def compare_steps(
         steps["ours, compiled", "float32"] = lambda: _step(
             lambda: whole(sensors, truths, None, present), fused, False, config
         )
-    times: dict[tuple[str, str], list[float]] = {key: [] for key in steps}
+    times: dict[tuple[str, str], list[tuple[float, float]]] = {key: [] for key in steps}
     memory: dict[tuple[str, str], float | None] = dict.fromkeys(steps)
     for turn in range(repeats + 1):
         for key, step in steps.items():
@@ -187,22 +212,30 @@ def compare_steps(
                 times[key].append(seconds)
             if device.type == "cuda":
                 memory[key] = torch.cuda.max_memory_allocated(device) / 2**30
-    slowest = min(times["published", "float32"])
+    rows = []
+    base = [statistics.median(column) for column in zip(*times["published", "float32"], strict=True)]
+    for (name, precision), found in times.items():
+        seconds, computed = (statistics.median(column) for column in zip(*found, strict=True))
+        row = {"step": name, "precision": precision, "seconds": seconds, "speed_up": base[0] / seconds}
+        if device.type == "cpu":
+            row |= {"processor_seconds": computed, "processor_speed_up": base[1] / computed}
+        rows.append(row | {"hours_100000": seconds * 1e5 / 3600, "peak_gib": memory[name, precision]})
     return {
         "settings": {"preset": preset, "size": size, "batch": batch, "repeats": repeats, "device": device_name(device)},
-        "steps": [
-            {
-                "step": name,
-                "precision": precision,
-                "seconds": min(found),
-                "speed_up": slowest / min(found),
-                "hours_100000": min(found) * 1e5 / 3600,
-                "peak_gib": memory[name, precision],
-            }
-            for (name, precision), found in times.items()
-        ],
+        "steps": rows,
         "sensors_seconds": measuring,
+        "products_gflops": _products(device),
     }
+
+
+def _products(device: torch.device) -> dict[str, float]:
+    """Products of matrices of 1024 x 1024 numbers, in 1e9 operations a second."""
+    kinds = {"float32": torch.float32} | ({"bf16": torch.bfloat16} if has_bf16(device) else {})
+    found = {}
+    for name, kind in kinds.items():
+        a, b = (torch.ones((1024, 1024), dtype=kind, device=device) for _ in range(2))
+        found[name] = round(2 * 1024**3 / min(_seconds(lambda: a @ b, device)[0] for _ in range(10)) / 1e9)  # noqa: B023
+    return found
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -224,11 +257,12 @@ def _step(
     optimiser.step()
 
 
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
+def _seconds(work: Callable[[], object], device: torch.device) -> tuple[float, float]:
+    """Seconds of the clock and of all threads of this process."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    start = time.perf_counter()
+    start = time.perf_counter(), time.process_time()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return time.perf_counter() - start[0], time.process_time() - start[1]

@@ -53,7 +53,7 @@ def add_commands(subparsers: Any) -> None:
     benchmark.add_argument("--preset", choices=("paper", "official", "msl", "msl-lite"), default="official")
     benchmark.add_argument("--size", type=whole_number(16), default=384, metavar="N", help="pixels, a side")
     benchmark.add_argument("--batch", type=whole_number(1), default=4, metavar="N", help="slices of a step")
-    benchmark.add_argument("--repeats", type=whole_number(1), default=3, metavar="N", help="the shortest of N steps")
+    benchmark.add_argument("--repeats", type=whole_number(1), default=3, metavar="N", help="median of N steps")
     benchmark.add_argument("--compile", action="store_true", help="ours through torch.compile, too")
     benchmark.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]")
 

@@ -44,5 +44,7 @@ def test_command_writes_figures(tmp_path: Path, capsys: pytest.CaptureFixture[st
         ("published", "float32"),
         ("ours", "float32"),
     ]
-    assert all(row["seconds"] > 0 for row in figures["steps"])
+    assert all(row["seconds"] > 0 and row["processor_seconds"] > 0 for row in figures["steps"])
+    assert figures["steps"][0]["speed_up"] == figures["steps"][0]["processor_speed_up"] == 1
+    assert figures["products_gflops"]["float32"] > 0
     assert "published" in capsys.readouterr().out

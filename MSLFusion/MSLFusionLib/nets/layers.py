@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from MSLFusionLib.nets.constants import Partial, Split
+from MSLFusionLib.nets.processor import HalvingConv, attention, by_hand, dropout
+
 
 class ChannelNorm(nn.Module):
     """Layer normalisation over the channels of each pixel: no spatial statistics, so crops equal whole slices."""
@@ -35,11 +38,11 @@ class ConvBlock(nn.Sequential):
     def __init__(
         self, cin: int, cout: int, kernel: int, stride: int = 1, *, norm: str = "instance", relu: bool = True
     ) -> None:
-        padding = (kernel - 1) // 2
-        layers: list[nn.Module] = [
-            nn.Conv2d(cin, cout, kernel, stride, padding, padding_mode="reflect"),
-            NORMS[norm](cout),
-        ]
+        if (kernel, stride) == (4, 2):
+            conv: nn.Conv2d = HalvingConv(cin, cout)
+        else:
+            conv = nn.Conv2d(cin, cout, kernel, stride, (kernel - 1) // 2, padding_mode="reflect")
+        layers: list[nn.Module] = [conv, NORMS[norm](cout)]
         if relu:
             # An instance norm returns a view; in place on it, autograd would copy the gradient of the whole.
             layers.append(nn.ReLU(inplace=norm != "instance"))
@@ -83,9 +86,29 @@ class ConditionalInstanceNorm(nn.Module):
             nn.init.normal_(self.beta.weight, std=0.02)
             nn.init.zeros_(self.beta.bias)
 
+    @torch.no_grad()
+    def split(self, lam: Tensor, embed: nn.Linear) -> Split | None:
+        """Which channels are constant at these lambdas because gamma is cut at zero; None to compute all of them."""
+        if not self.relu or lam.shape[-2:] != (1, 1) or not by_hand(lam):
+            return None
+        varying = (self._modulation(self.gamma, lam, embed) > 0).any(0).flatten()
+        varying[0] |= not varying.any()  # one stays, so that there is an image
+        return None if varying.all() else Split(varying.nonzero().flatten(), (~varying).nonzero().flatten())
+
+    def partial(self, x: Tensor, lam: Tensor, embed: nn.Linear, split: Split | None) -> Tensor | Partial:
+        """The norm and a ReLU of an image that has the varying channels of `split` alone."""
+        if split is None:
+            return self.forward(x, lam, embed, rectify=True)
+        gamma, beta = (self._modulation(linear, lam, embed) for linear in (self.gamma, self.beta))
+        y = self._normed(x, gamma.index_select(1, split.varying), beta.index_select(1, split.varying), True)
+        return Partial(y, F.relu(beta.index_select(1, split.constant).flatten(1)), split)
+
     def forward(self, x: Tensor, lam: Tensor, embed: nn.Linear, *, rectify: bool = False) -> Tensor:
         """x (N, C, H, W); lam (N, K, 1, 1) or (N, K, H, W); embed: f_s, Linear(K, embedding); rectify: then ReLU."""
         gamma, beta = self._modulation(self.gamma, lam, embed), self._modulation(self.beta, lam, embed)
+        return self._normed(x, gamma, beta, rectify)
+
+    def _normed(self, x: Tensor, gamma: Tensor, beta: Tensor, rectify: bool) -> Tensor:
         n, channels, rows, columns = x.shape
         # torch divides by the number of pixels; this share turns that into the same norm with one less.
         share = (rows * columns - 1) / (rows * columns) if self.unbiased else 1.0
@@ -106,7 +129,10 @@ class ConditionalInstanceNorm(nn.Module):
     def _modulation(self, linear: nn.Linear, lam: Tensor, embed: nn.Linear) -> Tensor:
         weight = linear.weight @ embed.weight
         bias = linear.weight @ embed.bias + linear.bias
-        out = F.conv2d(lam, weight[:, :, None, None].to(lam.dtype), bias.to(lam.dtype))
+        if lam.shape[-2:] == (1, 1):
+            out = F.linear(lam.flatten(1), weight.to(lam.dtype), bias.to(lam.dtype))[:, :, None, None]
+        else:
+            out = F.conv2d(lam, weight[:, :, None, None].to(lam.dtype), bias.to(lam.dtype))
         return F.relu(out) if self.relu else out
 
 
@@ -133,17 +159,35 @@ class ImageConv(nn.Conv2d):
     def __init__(self, channels: int, kernel: int) -> None:
         super().__init__(channels, 1, kernel, padding=kernel // 2, padding_mode="reflect")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, 1, H, W)."""
-        if x.device.type != "cpu":
-            return super().forward(x)
+    def forward(self, x: Tensor | Partial) -> Tensor:
+        """(N, C, H, W), which may have constant channels -> (N, 1, H, W)."""
+        if isinstance(x, Partial):
+            rest = self.weight.index_select(1, x.split.constant).sum((2, 3))
+            varying = self.weight.index_select(1, x.split.varying)
+            return self._image(x.varying, varying) + (x.numbers @ rest.t())[:, :, None, None]
+        return self._image(x, self.weight) if by_hand(x) else super().forward(x)
+
+    def _image(self, x: Tensor, weight: Tensor) -> Tensor:
         k = self.kernel_size[0]
-        taps = self.weight.flip(2, 3).flatten(2).permute(2, 1, 0).unsqueeze(3)
+        taps = weight.flip(2, 3).flatten(2).permute(2, 1, 0).unsqueeze(3)
         shifted = F.conv2d(F.pad(x, (k // 2,) * 4, mode="reflect"), taps)
         rows, columns = shifted.shape[-2:]
         total = F.fold(shifted.flatten(2), (rows + k - 1, columns + k - 1), k)
         bias = 0 if self.bias is None else self.bias[:, None, None]
         return total[..., k - 1 : rows, k - 1 : columns] + bias
+
+
+class PatchProjection(nn.Conv2d):
+    """Tokens from patches of 4 x 4 pixels that do not overlap, which is one product of matrices."""
+
+    def __init__(self, channels: int, dim: int) -> None:
+        super().__init__(channels, dim, 4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, h, w) -> (N, D, h / 4, w / 4)."""
+        rows, columns = x.shape[-2] // 4, x.shape[-1] // 4
+        pixels = F.pixel_unshuffle(x, 4).flatten(2).transpose(1, 2)
+        return F.linear(pixels, self.weight.flatten(1), self.bias).transpose(1, 2).unflatten(2, (rows, columns))
 
 
 class Attention(nn.Module):
@@ -160,26 +204,43 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, keys: Tensor | None) -> Tensor:
         """x (N, L, D); keys: (N, L) bool, True where a token may be attended to."""
         n, length, _ = x.shape
-        q, k, v = self.qkv(x).reshape(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(x).reshape(n, length, 3, self.heads, -1)
+        if self.training and self.dropout and by_hand(x):
+            # torch's own kernel for this drops to the whole matrix, and copies it several times.
+            mixed = attention(qkv, keys, self.dropout)
+            return dropout(self.out(mixed.flatten(2)), self.dropout, True)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
         mask = None if keys is None else keys[:, None, None, :]
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0)
         return F.dropout(self.out(out.transpose(1, 2).reshape(n, length, -1)), self.dropout, self.training)
 
 
+class Dropout(nn.Module):
+    """Dropout as the processor does it quickly."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape -> the same shape."""
+        return dropout(x, self.share, self.training)
+
+
 class TransformerLayer(nn.Module):
     """Pre-norm attention and MLP, each with a shortcut."""
 
-    def __init__(self, dim: int, heads: int, head_dim: int, mlp_dim: int, dropout: float) -> None:
+    def __init__(self, dim: int, heads: int, head_dim: int, mlp_dim: int, share: float) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
-        self.attention = Attention(dim, heads, head_dim, dropout)
+        self.attention = Attention(dim, heads, head_dim, share)
         self.norm2 = nn.LayerNorm(dim)
         self.mlp = nn.Sequential(
             nn.Linear(dim, mlp_dim),
             nn.GELU(),
-            nn.Dropout(dropout),
+            Dropout(share),
             nn.Linear(mlp_dim, dim),
-            nn.Dropout(dropout),
+            Dropout(share),
         )
 
     def forward(self, x: Tensor, keys: Tensor | None) -> Tensor:

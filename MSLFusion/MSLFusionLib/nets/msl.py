@@ -15,12 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from MSLFusionLib.errors import InputError
+from MSLFusionLib.nets.constants import Partial, convolved
 from MSLFusionLib.nets.layers import (
     NORMS,
     ConditionalInstanceNorm,
     ConvBlock,
+    Dropout,
     ImageConv,
     InstanceNormAffine,
+    PatchProjection,
     ResidualBlock,
     TransformerLayer,
 )
@@ -207,7 +210,7 @@ class Interaction(nn.Module):
         n, dim = len(config.modalities), config.token_dim
         self.config = config
         projections = 1 if config.shared_projection else n
-        self.project = nn.ModuleList([nn.Conv2d(4 * config.width, dim, 4, 4) for _ in range(projections)])
+        self.project = nn.ModuleList([PatchProjection(4 * config.width, dim) for _ in range(projections)])
         self.norm = nn.LayerNorm(dim) if config.token_norm == "layer" else nn.Identity()
         self.class_token = nn.Parameter(torch.randn(1, 1, dim))
         if config.unused_class_token:
@@ -219,6 +222,7 @@ class Interaction(nn.Module):
                 nn.init.trunc_normal_(table, std=config.position_std)
             else:
                 nn.init.normal_(table, std=config.position_std)
+        self.dropout = Dropout(config.dropout)
         self.layers = nn.ModuleList(
             [
                 TransformerLayer(dim, config.heads, config.head_dim, config.mlp_dim, config.dropout)
@@ -254,7 +258,7 @@ class Interaction(nn.Module):
                 tokens.append(patches + position[i * n + j])
                 if present is not None:
                     keys.append(present[:, i : i + 1].expand(-1, rows * columns))
-        x = F.dropout(torch.cat(tokens, 1), self.config.dropout, self.training)
+        x = self.dropout(torch.cat(tokens, 1))
         mask = torch.cat(keys, 1) if keys else None
         for layer in self.layers:
             x = layer(x, mask)
@@ -288,8 +292,12 @@ class DecoderBlock(nn.Module):
 
     def forward(self, x: Tensor, lam: Tensor, embed: nn.Linear, first: Tensor | None = None) -> Tensor:
         """x (N, C, h, w); lam (N, K, 1, 1) or (N, K, h, w); first: conv1(x) where it is known already."""
-        y = self.conv1(x) if first is None else first
-        y = self.conv2(self.norm1(y, lam, embed, rectify=True))
+        split = self.norm1.split(lam, embed)
+        if first is None:
+            y = convolved(self.conv1, x, split)
+        else:
+            y = first if split is None else first.index_select(1, split.varying)
+        y = convolved(self.conv2, self.norm1.partial(y, lam, embed, split))
         y = self.norm2(y, lam, embed) if isinstance(self.norm2, ConditionalInstanceNorm) else self.norm2(y)
         return F.relu(x + y, inplace=True)
 
@@ -333,16 +341,21 @@ class Decoder(nn.Module):
 
     def forward(self, latent: Latent, lam: Tensor, first: Tensor | None = None) -> Tensor:
         """lam (N, K, 1, 1), or (N, K, H, W) for a map -> (N, 1, H, W); first: see `first`."""
-        x = latent.multi
+        x: Any = latent.multi
         for block in self.blocks:
             x = block(x, _at(lam, x), self.embed, first)
             first = None
         for level, (up, norm) in enumerate(zip(self.ups, self.norms, strict=True)):
-            x = up(x)
+            assert isinstance(up, nn.ConvTranspose2d)
+            assert isinstance(norm, ConditionalInstanceNorm)
+            split = norm.split(lam, self.embed)
+            x = convolved(up, x, split)
             if latent.skips:
-                x = x + latent.skips[level]
-            x = norm(x, _at(lam, x), self.embed, rectify=True)
+                skip = latent.skips[level]
+                x = x + (skip if split is None else skip.index_select(1, split.varying))
+            x = norm.partial(x, _at(lam, x), self.embed, split)
         if self.config.space_to_depth:
+            x = x.whole() if isinstance(x, Partial) else x
             x = F.relu(x + self.refine(x))
         x = self.head(x)
         if self.config.output == "tanh":
