@@ -348,3 +348,26 @@ def test_requests_for_a_replaced_session_are_dropped(worker, session):
     worker.until(lambda: call.done, TIMEOUT)
     assert dropped == [True]
     assert worker.wait(worker.client.decode_slice(1, 0.5, session=newer), TIMEOUT).type == "result"
+
+
+def test_trust_maps_come_in_parts_with_their_figures(worker, session, reconstructor):
+    from MSLFusionLib.recon.trust import TrustPlan
+
+    assert session["synthesised"] == []
+    assert session["familiarity"]["score"] is None
+    volumes, stages = Assembler(session["shape"], session["slice_axis"]), set()
+    call = worker.client.trust(
+        2, session=session["session"], on_part=volumes.add, on_progress=lambda progress: stages.add(progress["stage"])
+    )
+    header = worker.wait(call, TIMEOUT).header
+    assert stages == {"trust maps"}
+    assert header["trust"]["passes"] == 2
+    assert set(header["trust"]["residual"]) == {"ct", "mr"}
+    ct, mr = (image(volume) for volume in head())
+    plan = SamplingPlan.from_dict(PLAN)
+    expected = reconstructor.reconstruct([0], ct=ct, mr=mr, plan=plan, trust=TrustPlan(2)).others
+    for kind, volume in volumes.volumes.items():
+        np.testing.assert_allclose(volume, sitk.GetArrayFromImage(expected[kind]), atol=ROUNDING)
+    assert len(volumes.volumes) == 4
+    with pytest.raises(InputError, match="2 to 100 passes"):
+        worker.wait(worker.client.trust(1, session=session["session"]), TIMEOUT)
