@@ -60,10 +60,15 @@ class Coils(Enum):
 
     RSS = "rss"
     ESPIRIT = "espirit"
+    SENSE_TV = "sense-tv"
 
     def label(self) -> str:
         """What the selector shows."""
-        return _("Root sum of squares") if self is Coils.RSS else _("ESPIRiT coil maps")
+        return {
+            Coils.RSS: _("Root sum of squares"),
+            Coils.ESPIRIT: _("ESPIRiT coil maps"),
+            Coils.SENSE_TV: _("SENSE with total variation"),
+        }[self]
 
 
 class Scan(Enum):
@@ -196,7 +201,7 @@ class LambdaParameters:
 
 @parameterPack
 class OutputParameters:
-    """Sections 6 to 8. trustOverlay: the kind of the trust map over the slices, empty for none."""
+    """Sections 6 to 8."""
 
     hybrid: vtkMRMLScalarVolumeNode
     sweep: bool = False
@@ -205,7 +210,6 @@ class OutputParameters:
     consistency: bool = True
     trust: bool = False
     trustPasses: Annotated[int, WithinRange(2, 100)] = 4
-    trustOverlay: str = ""
     live: bool = True
     table: vtkMRMLTableNode
 
