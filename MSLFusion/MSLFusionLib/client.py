@@ -301,6 +301,24 @@ class Client:
         """Maps of how far the images can be trusted, in parts, and their figures; takes `passes` reconstructions."""
         return self.request("trust", {"passes": passes, "seed": seed, "session": session}, **callbacks)
 
+    def optimize_lambda(
+        self,
+        objective: str | None = None,
+        alpha: float | None = None,
+        steps: int | None = None,
+        smoothness: float | None = None,
+        slices: Sequence[int] | None = None,
+        start: int | None = None,
+        weights: np.ndarray | None = None,
+        session: int | None = None,
+        **callbacks: Any,
+    ) -> Call:
+        """Find a lambda map; its planes come in parts of the kind "lambda", also those found before a cancel."""
+        parameters = {"objective": objective, "alpha": alpha, "steps": steps, "smoothness": smoothness}
+        parameters |= {"slices": slices and list(slices), "start": start, "session": session}
+        arrays = None if weights is None else {"weights": weights}
+        return self.request("optimize_lambda", parameters, arrays, **callbacks)
+
     def shutdown(self, **callbacks: Any) -> Call:
         """Cancel everything and end the worker."""
         return self.request("shutdown", **callbacks)

@@ -242,8 +242,8 @@ class _Search:
             self._maps[problem.number], self._planes[problem.number] = chosen, self._grid.plane(chosen)
 
         def tell(end: bool) -> None:
-            told = best, (constant, values[constant]), self._grid.plane(chosen), end
-            self._watch(News(problem.number, evaluations, *told))
+            plane = self._session.placed(self._grid.plane(chosen)[None])[0]
+            self._watch(News(problem.number, evaluations, best, (constant, values[constant]), plane, end))
 
         def smooth(lam: Tensor) -> tuple[float, Callable[[], Tensor]]:
             tick()

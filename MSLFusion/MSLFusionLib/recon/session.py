@@ -137,7 +137,7 @@ class Session:
                 source.scanners, data, source.noise, images, encoded, self._modalities, self._consistency
             )
             for kind, slices in trust_maps(reconstructor, measured, plan, reconstructor.errors, summary, job).items():
-                put(kind, part, self._placed(on_grid(source, kind, part, slices[:, 0].float().cpu().numpy())))
+                put(kind, part, self.placed(on_grid(source, kind, part, slices[:, 0].float().cpu().numpy())))
 
         self._batches(source.occupied, work, "trust maps", self._at_a_time, job)
         return summary.to_dict()
@@ -201,10 +201,10 @@ class Session:
 
     def _on_grid(self, slices: np.ndarray) -> np.ndarray:
         """Network slices (n, H, W) as planes (n, ., .) on the CT's grid."""
-        return self._placed(self.grid.from_network(slices))
+        return self.placed(self.grid.from_network(slices))
 
-    def _placed(self, turned: np.ndarray) -> np.ndarray:
-        """The same of slices on the CT's grid (n, rows, columns), turned as the network's are."""
+    def placed(self, turned: np.ndarray) -> np.ndarray:
+        """Slices on the CT's grid (n, rows, columns), turned as the network's are, as planes (n, ., .)."""
         shape = list(self.grid.volume.shape)
         shape[self.grid.slice_axis] = len(turned)
         block = np.zeros(shape, np.float32)

@@ -27,7 +27,7 @@ GRACE_S = 3.0
 CHUNK = 2**20
 """Bytes read at a time."""
 
-_BESIDE_PREVIEWS = ("decode_volume", "sensor_images", "metrics", "trust")
+_BESIDE_PREVIEWS = ("decode_volume", "sensor_images", "metrics", "trust", "optimize_lambda")
 """Long requests between whose slices single ones are decoded: they leave the session as it is."""
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from MSLFusionLib.errors import InputError, MSLFusionError
 from MSLFusionLib.progress import Job
 from MSLFusionLib.wire import PROTOCOL, Message
-from MSLFusionLib.worker import fields, fusion, raw
+from MSLFusionLib.worker import fields, fusion, optimising, raw
 from MSLFusionLib.worker.machine import devices, free_memory
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class Services:
             "sensor_images": self._sensor_images,
             "metrics": self._metrics,
             "trust": self._trust,
+            "optimize_lambda": self._optimize_lambda,
             "fusion_methods": fusion.fusion_methods,
             "fuse": fusion.fuse_volumes,
         }
@@ -295,6 +296,9 @@ class Services:
         plan = TrustPlan(fields.whole(message, "passes", PASSES), fields.whole(message, "seed", 0))
         found = session.trust(_sender(part), plan, job)
         return {**_placed(session), "trust": found, "familiarity": session.verdict().to_dict()}, {}
+
+    def _optimize_lambda(self, message: Message, job: Job, part: SendPart) -> Answer:
+        return optimising.optimize_lambda(self._session(message).session, message, job, part)
 
     def _metrics(self, message: Message, job: Job, _part: SendPart) -> Answer:
         from MSLFusionLib import pipeline
