@@ -145,14 +145,14 @@ def register_sensors(data: Any, how: "Registering", device: str = "cpu", job: Jo
     if header.geometry is None or header.acquired is None or not how.wanted:
         return None
     acquired = header.acquired | {"transform": None}
-    mr_source = FileSource(
-        _View(data, replace(header, geometry=None, grid=acquired["grid"], acquired=acquired)), device
-    )
+    mr_data = _View(data, replace(header, geometry=None, grid=acquired["grid"], acquired=acquired))
+    mr_source = FileSource(mr_data, device, job=job)
     ct_source = FileSource(_View(data, replace(header, mask=None, acquired=None)), device)
     if min(mr_source.grid.slices, ct_source.grid.slices) < 2:
         job.warning("CT or MR is a single slice: they are not registered, but placed as the files say.")
         return None
-    ct, mr = _sensor_volume(ct_source, 0, device, job), _sensor_volume(mr_source, 1, device, job)
+    images = [sensor_volumes(one, device, job) for one in (ct_source, mr_source)]
+    ct, mr = images[0]["ct"], images[1]["mr"]
     found = register(ct, mr, how.preset, how.method, how.seed, how.start, job)
     data.header = replace(header, acquired=acquired | {"transform": _matrix(found.transform)})
     return found
@@ -165,21 +165,28 @@ class _View:
         self.header, self.sinogram, self.kspace = header, data.sinogram, data.kspace
 
 
-def _sensor_volume(source: Any, which: int, device: str, job: Job) -> Any:
-    """The FBP (0, in HU) or zero-filled (1) volume of a source."""
+def sensor_volumes(source: Any, device: str = "cpu", job: Job = NO_JOB) -> dict[str, Any]:
+    """What a recon.sources.FileSource's data show without a network, as volumes: "ct" in HU, "mr" in network values,
+    those of them that were measured. Raises Cancelled."""
     import torch
 
     from MSLFusionLib.physics.units import network_to_hu
 
-    volume = np.zeros(source.grid.volume.shape, np.float32)
-    turned = source.grid.turned(volume)
+    volumes: dict[str, np.ndarray] = {}
     for number in range(source.grid.slices):
         job.step("sensor images", number, source.grid.slices)
         with torch.inference_mode():
-            image = source.scanners.images(source.measure(np.array([number]), torch.device(device)))[which]
-        turned[number] = image[0, 0].float().cpu().numpy()
+            batch = source.measure(np.array([number]), torch.device(device))
+            images = source.scanners.images(batch, job)
+        for name, image in zip(("ct", "mr"), images, strict=True):
+            if image is not None:
+                volume = volumes.setdefault(name, np.zeros(source.grid.volume.shape, np.float32))
+                slices = source.grid.from_network(image[:, 0].float().cpu().numpy())
+                source.grid.turned(volume)[number] = slices[0]
     job.step("sensor images", source.grid.slices, source.grid.slices)
-    return source.grid.volume.image(network_to_hu(volume) if which == 0 else volume)
+    if "ct" in volumes:
+        volumes["ct"] = network_to_hu(volumes["ct"])
+    return {name: source.grid.volume.image(volume) for name, volume in volumes.items()}
 
 
 def _matrix(transform: Any) -> list[float]:

@@ -5,6 +5,7 @@ magnitude, and scaled to [0, 1] for the whole volume. Where the CT was measured 
 was measured, is brought to the CT's slices through the transform between the two.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,14 @@ from MSLFusionLib.physics.coils import espirit_maps
 from MSLFusionLib.physics.masks import PointMask, SamplingMask
 from MSLFusionLib.physics.mr import CartesianMR, fourier, inverse_fourier, root_sum_of_squares
 from MSLFusionLib.physics.mr_grid import GridMR
+from MSLFusionLib.physics.total_variation import tv_mr
+from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionLib.recon.describe import transform_of
 from MSLFusionLib.recon.grid import NetworkGrid
 from MSLFusionLib.recon.scaling import HIGH_PERCENTILE, IntensityScale
 
-COMBINATIONS = ("rss", "espirit")
+COMBINATIONS = ("rss", "espirit", "sense-tv")
+TV_WEIGHT, TV_STEPS = 2e-3, 60
 _BODY = 0.1
 """Of the highest percentile: darker voxels are air, and do not count for the scale."""
 
@@ -35,7 +39,9 @@ class AcquiredMR:
     descriptions that are not usable and an MR that does not overlap the grid.
     """
 
-    def __init__(self, data: Any, mask: SamplingMask | PointMask, grid: NetworkGrid, device: torch.device) -> None:
+    def __init__(
+        self, data: Any, mask: SamplingMask | PointMask, grid: NetworkGrid, device: torch.device, job: Job = NO_JOB
+    ) -> None:
         header = data.header
         try:
             combination = str(header.acquired.get("combination", "rss"))
@@ -51,7 +57,7 @@ class AcquiredMR:
         self.transform = _affine(transform_of(header))
         self.operator = grid_operator(mask, shape[2:], fov, self.own_grid, header.convention)
         full = grid_operator(SamplingMask(np.ones(shape[3], bool)), shape[2:], fov, self.own_grid, header.convention)
-        volume = _magnitudes(data, self.operator, full, self.own_grid, combination, device)
+        volume = _magnitudes(data, self.operator, full, self.own_grid, combination, device, job)
         self.scale = IntensityScale(0.0, _highest(volume))
         self.image = self.own_grid.volume.image(volume / np.float32(self.scale.high))
         self._volume = self.image
@@ -81,37 +87,48 @@ def grid_operator(
     return GridMR(mask, matrix, positions[0], positions[1], None, convention, grid.row_axis == 2)
 
 
-def combined(kspace: Tensor, operator: CartesianMR, full: CartesianMR, combination: str = "rss") -> Tensor:
+def combined(
+    kspace: Tensor, operator: CartesianMR, full: CartesianMR, combination: str = "rss", job: Job = NO_JOB
+) -> Tensor:
     """Magnitudes (n, 1, H, W) on the operator's grid of k-space (n, coils, ky, kx).
 
-    full: the same operator with everything measured. combination: "rss", root sum of squares, or "espirit", with coil
-    maps of each slice, whose images are combined as complex numbers (Roemer et al., Magn Reson Med 16:192, 1990).
-    Raises InputError where the centre of k-space is too small for coil maps.
+    full: the same operator with everything measured. combination: "rss", root sum of squares; "espirit", with coil
+    maps of each slice, whose images are combined as complex numbers (Roemer et al., Magn Reson Med 16:192, 1990);
+    "sense-tv", the image with a little total variation that explains what all coils measured through these maps.
+    Raises InputError where the centre of k-space is too small for coil maps, Cancelled.
     """
-    if combination == "rss" or kspace.shape[1] == 1:
+    if combination == "rss" or (combination == "espirit" and kspace.shape[1] == 1):
         return root_sum_of_squares(operator.coil_images(kspace))
     pattern = operator.mask.pattern
     measured = np.broadcast_to(pattern, kspace.shape[-2:])
     data = kspace * torch.tensor(pattern, device=kspace.device)
     result = []
     for coils in data:
-        maps = espirit_maps(coils, measured)
+        job.check()
+        maps = espirit_maps(coils, measured) if len(coils) > 1 else torch.ones_like(coils)
         if operator.convention == "official":
             maps = torch.fft.ifftshift(maps, dim=(-2, -1))  # that image has its middle at the corner
-        image = (maps.conj() * inverse_fourier(coils, operator.convention)).sum(dim=0)
+        if combination == "sense-tv":
+            scanner = CartesianMR(operator.mask, maps, operator.convention)
+            image = tv_mr(scanner, coils[None], TV_WEIGHT, TV_STEPS, job=replace(job, report=None))[0, 0]
+        else:
+            image = (maps.conj() * inverse_fourier(coils, operator.convention)).sum(dim=0)
         result.append(full.coil_images(fourier(image, operator.convention)[None, None]).abs())
     return torch.cat(result)
 
 
 def _magnitudes(
-    data: Any, operator: CartesianMR, full: CartesianMR, grid: NetworkGrid, combination: str, device: torch.device
-) -> np.ndarray:
+    data: Any, operator: CartesianMR, full: CartesianMR, grid: NetworkGrid, combination: str, device: torch.device,
+    job: Job,
+) -> np.ndarray:  # fmt: skip
     """All slices as a volume (z, y, x), float32, in the scanner's units."""
     volume = np.zeros(grid.volume.shape, np.float32)
     turned = grid.turned(volume)
     for number in range(grid.slices):
+        job.step("read", number, grid.slices)
         kspace = torch.from_numpy(data.kspace([number])).to(device)
-        turned[number] = combined(kspace, operator, full, combination)[0, 0].float().cpu().numpy()
+        turned[number] = combined(kspace, operator, full, combination, job)[0, 0].float().cpu().numpy()
+    job.step("read", grid.slices, grid.slices)
     return volume
 
 

@@ -265,7 +265,7 @@ class Reconstructor:
         if sensors is not None:
             if ct is not None or mr is not None:
                 raise InputError("Give either volumes or a sensors file, not both.")
-            source = FileSource(sensors, device, self.official_fbp)
+            source = FileSource(sensors, device, self.official_fbp, job)
         else:
             ct, mr = (ct if "ct" in chosen else None), (mr if "mr" in chosen else None)
             options = self.options(pixel_mm, mask_outside)
@@ -322,7 +322,7 @@ class Reconstructor:
         with _reproducible():
             batch = source.measure(numbers, self.device)
             job.check()
-            return batch, source.scanners.images(batch)
+            return batch, source.scanners.images(batch, job)
 
     def encoded(
         self,

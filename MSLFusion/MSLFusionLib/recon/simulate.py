@@ -7,7 +7,7 @@ slice's number: it depends neither on how slices are batched nor on the device.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,11 +22,14 @@ from MSLFusionLib.physics.mr import CartesianMR
 from MSLFusionLib.physics.noise import gaussian_kspace, poisson_sinogram
 from MSLFusionLib.physics.total_variation import tv_ct
 from MSLFusionLib.physics.units import MU_MAX
+from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionLib.recon.describe import ct_sampling, mr_sampling
 
 _SCANS = ("full", "short")
 _CT, _MR = 0, 1
-_LIMITED_WEIGHT, _LIMITED_ITERATIONS = 3e-3, 100
+CT_METHODS = ("auto", "fbp", "tv")
+"""Filtered backprojection, iteratively with total variation, or the first where the views allow it."""
+TV_WEIGHT, TV_STEPS = 3e-3, 100
 
 
 @dataclass(frozen=True)
@@ -98,13 +101,14 @@ class Scanners:
     """The CT and MR operator of one measurement; None where a modality is absent.
 
     plan: how noise is drawn when measuring; None for operators that came with a file. official_fbp: reconstruct
-    with the authors' unweighted filtered backprojection.
+    with the authors' unweighted filtered backprojection. ct_method: one of CT_METHODS.
     """
 
     ct: CTOperator | None
     mr: CartesianMR | None
     plan: SamplingPlan | None = None
     official_fbp: bool = False
+    ct_method: str = "auto"
 
     @classmethod
     def of_plan(
@@ -143,16 +147,17 @@ class Scanners:
                 kspace = _each(kspace, slices, _MR, self.plan.seed, lambda k, g: gaussian_kspace(k, sigma, g, mask))
         return SensorBatch(sinogram, kspace)
 
-    def images(self, batch: SensorBatch) -> tuple[Tensor | None, Tensor | None]:
+    def images(self, batch: SensorBatch, job: Job = NO_JOB) -> tuple[Tensor | None, Tensor | None]:
         """Sensor images of a batch: (FBP, zero-filled magnitude), each (n, 1, H, W) clipped to [0, 1].
 
-        Where the views leave a gap that filtered backprojection cannot bridge, the CT is reconstructed iteratively
-        with a little total variation.
+        Where the views leave a gap that filtered backprojection cannot bridge, or `ct_method` is "tv", the CT is
+        reconstructed iteratively with a little total variation; that can be cancelled between its steps.
         """
         fbp, zero_filled = None, batch.mr_image
         if self.ct is not None and batch.sinogram is not None:
-            if self.ct.geometry.scan == "limited":
-                mu = tv_ct(self.ct, batch.sinogram, _LIMITED_WEIGHT, _LIMITED_ITERATIONS)
+            limited = self.ct.geometry.scan == "limited"
+            if self.ct_method == "tv" or (self.ct_method == "auto" and limited):
+                mu = tv_ct(self.ct, batch.sinogram, TV_WEIGHT, TV_STEPS, job=replace(job, report=None))
             else:
                 mu = self.ct.fbp(batch.sinogram, official=self.official_fbp)
             fbp = (mu / MU_MAX).clamp(0.0, 1.0)

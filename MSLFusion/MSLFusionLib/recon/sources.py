@@ -143,7 +143,7 @@ class VolumeSource:
 class FileSource:
     """Slices measured before and kept in a sensors file; raises InputError when its descriptions are not usable."""
 
-    def __init__(self, data: SensorData, device: str = "cpu", official_fbp: bool = False) -> None:
+    def __init__(self, data: SensorData, device: str = "cpu", official_fbp: bool = False, job: Job = NO_JOB) -> None:
         header = data.header
         self._data = data
         self.grid, geometry, mask = checked_parts(header)
@@ -152,7 +152,7 @@ class FileSource:
         self.mr_scale = None if header.mr_scale is None else IntensityScale.from_dict(header.mr_scale)
         mr: CartesianMR | None = None
         if mask is not None and header.acquired is not None:
-            self._acquired = AcquiredMR(data, mask, self.grid, torch.device(device))
+            self._acquired = AcquiredMR(data, mask, self.grid, torch.device(device), job)
             mr, self.mr_scale = self._acquired.operator, self._acquired.scale
         elif mask is not None:
             mr = CartesianMR(mask, convention=header.convention)
