@@ -56,7 +56,7 @@ def choose(node: Any, sensors: "SensorParameters") -> None:
     if not any(isinstance(name, str) and name for name in names):
         return
     sensors.sinogram, sensors.kspace = (name if isinstance(name, str) else "" for name in names)
-    sensors.coils = Coils.ESPIRIT if kept.get("coils") == Coils.ESPIRIT.value else Coils.RSS
+    sensors.coils = next((coils for coils in Coils if coils.value == kept.get("coils")), Coils.RSS)
     sensors.select = str(kept.get("select", ""))
     sensors.register = kept.get("register") is not False
     sensors.source = SensorSource.RAW

@@ -51,7 +51,7 @@ class SensorsSection(Section):
         self.on(ui.sensorImagesButton, "clicked()", self.show_images)
         self.on(ui.sensorPicturesButton, "clicked()", self.show_pictures)
         ui.importedSelector.addAttribute(sensornode.CLASS, sensornode.CHOICE)
-        self.on(ui.importedSelector, "currentNodeChanged(vtkMRMLNode*)", self._take_node)
+        self.on(ui.importedSelector, "nodeActivated(vtkMRMLNode*)", self._take_node)
 
     def enter(self) -> None:
         """A file that could not be looked at is looked at again."""

@@ -110,6 +110,8 @@ def other(value: Any) -> Any:
     if isinstance(value, Enum):
         kinds = list(type(value))
         return kinds[(kinds.index(value) + 1) % len(kinds)]
+    if isinstance(value, str):
+        return f"{value} other"
     if isinstance(value, int):
         return value + 1
     return value * 0.5 if value > 1 else 0.25 if value != 0.25 else 0.75
@@ -134,23 +136,29 @@ def test_parameter_and_widget_follow_one_another(module: str, opened: Any, scene
         assert shown(widget, before) == shown_as(changed), parameter
         put(widget, before)
         now = getattr(getattr(opened.parameters, pack), field)
-        assert now is before if isinstance(before, Enum) else now == pytest.approx(before), parameter
+        assert now == before if isinstance(before, Enum | str) else now == pytest.approx(before), parameter
     settle()
 
 
 def shown(widget: Any, kind: Any) -> Any:
     if isinstance(kind, bool):
         return widget.checked
+    if isinstance(kind, str):
+        return widget.text
     return widget.currentIndex if isinstance(kind, Enum) else widget.value
 
 
 def shown_as(value: Any) -> Any:
+    if isinstance(value, str):
+        return value
     return list(type(value)).index(value) if isinstance(value, Enum) else pytest.approx(value)
 
 
 def put(widget: Any, value: Any) -> None:
     if isinstance(value, bool):
         widget.checked = value
+    elif isinstance(value, str):
+        widget.text = value
     elif isinstance(value, Enum):
         widget.currentIndex = list(type(value)).index(value)
     else:
