@@ -75,9 +75,10 @@ class ConfigurationSection(Section):
         ui.resetButton.enabled = bool(set(now.changes) - set(_OF_HEADS)) or bool(self._fields.problem)
         nothing = _("Nothing differs from the preset.")
         ui.resetButton.toolTip = self._tips["resetButton"] if ui.resetButton.enabled else nothing
-        problem = self._fields.problem or as_sentence(now.problem)
-        ui.saveConfigurationButton.enabled = not problem
-        ui.saveConfigurationButton.toolTip = problem or self._tips["saveConfigurationButton"]
+        problem = as_sentence(now.problem)
+        wrong = self._fields.problem or problem
+        ui.saveConfigurationButton.enabled = not wrong
+        ui.saveConfigurationButton.toolTip = wrong or self._tips["saveConfigurationButton"]
         if problem:
             self.message("configurationMessage", problem)
         else:

@@ -43,6 +43,7 @@ class DataSection(Section):
         self._scans = Inquiry(self.panel.changed)
         self._set = Inquiry(self.panel.changed)
         self._lacking = False
+        self._usual = ""
         self.preparation = Preparation(self)
         self._page_tip = ui.qualityPageButton.toolTip
         self._patients = PatientsTable(ui.patientsTable)
@@ -140,8 +141,9 @@ class DataSection(Section):
         data = self.parameters.data
         if getattr(data, name) != path:
             setattr(data, name, path)
-        if name in ("folder", "table") and not data.output and os.path.isabs(path) and os.path.exists(path):
-            data.output = datawords.usual_output(path)
+        scans = name in ("folder", "table") and os.path.isabs(path) and os.path.exists(path)
+        if scans and data.output in ("", self._usual):
+            data.output = self._usual = datawords.usual_output(path)
 
     def _take_modalities(self, text: str) -> None:
         names = " ".join(datawords.modalities_of(text))

@@ -85,13 +85,16 @@ class Fields:
         self._drafts.clear()
 
     def update(self, settings: "Settings") -> None:
-        """Show the settings."""
+        """Show the settings, and at each field why what stands in it cannot be used."""
         for widget, name in FIELDS.items():
             value = settings.value(name)
             if widget in self._drafts and self._drafts[widget][0] != value:
                 del self._drafts[widget]  # it was set elsewhere
             if widget not in self._drafts:
                 self._show(widget, name, value)
+            if self._kinds[widget] == "LineEdit":
+                sentence = self._drafts[widget][2] if widget in self._drafts else ""
+                self._section.message(f"{widget.removesuffix('LineEdit')}Message", sentence)
 
     def _connect(self, widget: str, name: str) -> None:
         field = getattr(self._section.ui, widget)

@@ -77,6 +77,7 @@ class Opened:
 def write_model(path: Path, **changes: Any) -> None:
     """A checkpoint with a card and no weights: enough to be listed and shown."""
     keys = ("name", "architecture", "config", "preset", "modalities", "normalisation", "grid", "sensors")
-    card = dict.fromkeys(keys, "") | {"name": path.stem, "modalities": ["ct", "mr"]} | changes
+    usual = {"name": path.stem, "architecture": "msl", "modalities": ["ct", "mr"]}
+    card = dict.fromkeys(keys, "") | usual | changes
     header = json.dumps({"__metadata__": {"mslfusion": json.dumps(card)}}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header)

@@ -102,21 +102,21 @@ def test_a_text_that_is_no_value_stays_in_its_field_and_blocks_the_start(opened:
     from MSLFusionLib.errors import InputError
 
     enter(opened.ui.viewsLineEdit, "many")
-    assert opened.text("configurationMessage").startswith("'many' is no value for views")
-    assert opened.kind("configurationMessage") == "error"
+    assert opened.text("viewsMessage").startswith("'many' is no value for views")
+    assert opened.kind("viewsMessage") == "error"
     assert opened.ui.viewsLineEdit.text == "many"
     assert not opened.ui.saveConfigurationButton.enabled
     with pytest.raises(InputError, match="many"):
         opened.panel.config_text()
     enter(opened.ui.viewsLineEdit, "")
-    assert "at least one value" in opened.text("configurationMessage")
+    assert "at least one value" in opened.text("viewsMessage")
     enter(opened.ui.viewsLineEdit, "64, 32, 48, 96, 128")
-    assert opened.text("configurationMessage") == ""
+    assert opened.problems() == []
     enter(opened.ui.viewsLineEdit, "many")
     opened.ui.resetButton.click()
     settle()
     assert opened.ui.viewsLineEdit.text == "64, 32, 48, 96, 128"
-    assert opened.text("configurationMessage") == ""
+    assert opened.problems() == []
 
 
 def test_every_setting_is_in_the_table_and_can_be_changed(opened: OpenedTraining, tmp_path: Path) -> None:

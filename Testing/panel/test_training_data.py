@@ -102,6 +102,7 @@ def test_a_folder_that_cannot_be_searched(opened: OpenedTraining, commands: Fake
         choose_folder(opened, tmp_path / path)
         assert said in opened.text("scansMessage")
         assert not opened.ui.prepareButton.enabled
+    assert opened.parameters.data.output == str(tmp_path / "file-training-set.h5")  # it follows what is chosen
     choose_folder(opened, Path("scans"))
     assert "whole path" in opened.text("scansMessage")
     choose_folder(opened, Path(""))

@@ -24,7 +24,10 @@ def listed_scans(patients: Sequence[Patient], modalities: Sequence[str]) -> dict
         problem = one.missing or (f"The {gone.upper()} file {one.scans[gone]} does not exist." if gone else "")
         rows.append({"id": one.id, "scans": scans, "slices": len(one.published), "problem": problem})
     if rows and all(row["problem"] for row in rows):
-        raise InputError(f"None of the {len(rows)} patients can be used. The first: {rows[0]['problem']}")
+        first = str(rows[0]["problem"])
+        raise InputError(
+            first if len(rows) == 1 else f"None of the {len(rows)} patients can be used. The first: {first}"
+        )
     return {"kind": "scans", "modalities": list(modalities), "patients": rows}
 
 
