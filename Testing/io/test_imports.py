@@ -10,6 +10,7 @@ import pytest
 import raw_files
 import SimpleITK as sitk
 import torch
+from scipy.ndimage import gaussian_filter
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.imports import ImportSettings, import_files, register_sensors
@@ -251,6 +252,20 @@ def test_a_wedge_is_reconstructed_iteratively_and_told(tmp_path):
     assert float((image[0, 0] - torch.from_numpy(TRUTH)).abs().mean()) < 0.05
 
 
+def test_a_wedge_can_be_cancelled_within_its_slice(tmp_path):
+    from MSLFusionLib.errors import Cancelled
+    from MSLFusionLib.progress import Job
+
+    wedge = replace(FAN, angles=FAN.angles[:30], scan="limited")
+    with ExitStack() as stack:
+        source = FileSource(import_files(stack, scan_file(tmp_path, wedge), None, SETTINGS))
+        batch = source.measure(np.array([0]), torch.device("cpu"))
+        asked = iter([False] * 3 + [True])
+        with pytest.raises(Cancelled):
+            source.scanners.images(batch, Job(cancelled=lambda: next(asked)))
+        assert next(asked, None) is None
+
+
 def test_a_larger_field_of_view_makes_the_pixel_larger(tmp_path):
     warnings = []
     from MSLFusionLib.progress import NO_JOB
@@ -272,7 +287,7 @@ def test_espirit_gives_the_head_of_eight_real_coils(shared_data, tmp_path):
     sidecar.write_text(json.dumps({"kind": "kspace", "axes": ["coils", "ky", "kx"], "fov_mm": [230, 180]}))
     settings = ImportSettings((96, 96), 2.5)
     images = {}
-    for combination in ("rss", "espirit"):
+    for combination in ("rss", "espirit", "sense-tv"):
         with ExitStack() as stack:
             data = import_files(stack, None, path, replace(settings, combination=combination), None, sidecar)
             assert data.header.coils == 8
@@ -284,6 +299,13 @@ def test_espirit_gives_the_head_of_eight_real_coils(shared_data, tmp_path):
     assert correlation > 0.9
     # the background, which no coil map explains, is darker
     assert float(corner[1].mean()) < 0.5 * float(corner[0].mean())
+    # what the outer half of k-space holds, of which few samples were taken, comes back sharp
+    sharp = {name: float(image.diff(dim=0).abs().mean()) for name, image in images.items()}
+    assert sharp["sense-tv"] > 1.2 * sharp["espirit"]
+    smooth = gaussian_filter(images["sense-tv"].numpy(), 1.5)[30:66, 35:60]
+    assert np.corrcoef(smooth.ravel(), images["espirit"][30:66, 35:60].numpy().ravel())[0, 1] > 0.9
+    # ... and empty places stay empty
+    assert float(images["sense-tv"][6:14, 14:22].mean()) < 0.5 * float(corner[0].mean())
 
 
 def test_inspect_tells_what_is_there_and_what_is_missing(tmp_path):
