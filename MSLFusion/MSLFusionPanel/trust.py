@@ -25,7 +25,7 @@ FIGURES_ATTRIBUTE = "MSLFusion.TrustFigures"
 FAMILIARITY_ATTRIBUTE = "MSLFusion.Unfamiliar"
 """On a hybrid: the sentence that its input is not like what the model was trained on."""
 _SHOWN_ATTRIBUTE = "MSLFusion.TrustShown"
-_OPACITY = 0.8
+_OPACITY = 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,9 +164,9 @@ def summary(figures: Mapping[str, Any]) -> str:
     for name, one in (figures.get("uncertainty") or {}).items():
         words = {"name": name.upper(), "mean": one.get("mean", 0.0), "most": one.get("p95", 0.0)}
         if one.get("calibrated"):
-            text = _("{name}: error of {mean:.3f} to expect on average, 95 % of the head below {most:.3f}")
+            text = _("{name}: error of {mean:.3f} to expect on average, 95 % below {most:.3f}")
         else:
-            text = _("{name}: spread {mean:.3f} on average, 95 % of the head below {most:.3f}")
+            text = _("{name}: spread {mean:.3f} on average, 95 % below {most:.3f}")
         sentence = text.format(**words)
         residual = (figures.get("residual") or {}).get(name)
         if residual is not None:

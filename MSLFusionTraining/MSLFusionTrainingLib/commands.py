@@ -36,6 +36,11 @@ def add_commands(subparsers: Any) -> None:
     export.add_argument("--half", action="store_true", help="store the weights in 16 bits")
     export.add_argument("--last", action="store_true", help="the last checkpoint instead of the best")
     export.add_argument("--name", help="of the model (default: the run's)")
+    export.add_argument(
+        "--statistics",
+        action="store_true",
+        help="also store what latents and errors look like on the run's own slices, for --trust and its warnings",
+    )
     export.add_argument("--made-by", default="", help="the command that made the model, for its card")
     _add_test_heads(export, "measure on generated heads, too, kept in this folder (default: the run's validation)")
     export.set_defaults(run=run_export)
@@ -194,6 +199,10 @@ def run_export(args: Any, context: Any) -> None:
         raise InputError(f"{checkpoint} was never validated: give --cache DIR to measure it on generated heads.")
     card = make_card(model, config, int(facts["iteration"]), quality, measured_on, args.made_by)
     save_checkpoint(args.output, model, card, half=args.half)
+    if args.statistics:
+        from MSLFusionTrainingLib.statistics import add_statistics
+
+        add_statistics(args.output, config, args.cache or args.folder / "heads", args.device, context.job)
     context.console.result({"output": str(args.output), "metrics": quality}, _report(quality, config))
 
 

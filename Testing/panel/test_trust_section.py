@@ -79,13 +79,9 @@ def test_maps_lie_in_the_runs_folder_in_their_colours(ready: Opened) -> None:
         assert display.GetColorNode().GetName() == "MSLFusion trust"
         assert 0.15 < display.GetWindowLevelMax() <= 0.2
         assert node.GetName() == f"{kind.split('-')[0].capitalize()} {kind.split('-')[1].upper()}"
-    table = maps["residual-ct"].GetDisplayNode().GetColorNode()
-    ends = []
-    for entry in (0, 255):
-        colour = [0.0] * 4
-        table.GetColor(entry, colour)
-        ends.append(colour[3])
-    assert ends == [0.0, 1.0]
+        assert display.GetApplyThreshold()
+        assert 0.0 < display.GetLowerThreshold() < 0.05
+        assert display.GetUpperThreshold() >= 0.2
     told = ready.ui.trustInfo.text
     assert "CT: error of 0.100 to expect" in told
     assert "residual 3.0 %, 0.1 % as delivered" in told
@@ -105,7 +101,7 @@ def test_a_map_goes_over_the_slices_and_away_again(ready: Opened) -> None:
         choose(ready, text)
         for view in views:
             assert view.composite.GetForegroundVolumeID() == maps_of(hybrid)[kind].GetID()
-            assert view.composite.GetForegroundOpacity() == pytest.approx(0.8)
+            assert view.composite.GetForegroundOpacity() == pytest.approx(0.6)
     views[0].composite.SetForegroundOpacity(0.3)
     ready.panel.update()
     assert views[0].composite.GetForegroundOpacity() == pytest.approx(0.3)  # the user's own choice
@@ -157,9 +153,7 @@ def test_a_synthesised_modality_has_no_residual_and_says_so(ready: Opened, used:
     settle()
     apply(ready)
     assert set(entries(ready)[1:]) == {f"Uncertainty {used}", f"Uncertainty {absent} (synthesised)", f"Residual {used}"}
-    assert f"{absent}: error of 0.100 to expect on average, 95 % of the head below 0.190; synthesised." in (
-        ready.ui.trustInfo.text
-    )
+    assert f"{absent}: error of 0.100 to expect on average, 95 % below 0.190; synthesised." in (ready.ui.trustInfo.text)
 
 
 def test_a_foreign_input_is_warned_of(ready: Opened) -> None:
@@ -239,7 +233,7 @@ def test_figures_that_are_none_say_nothing(opened: Opened) -> None:
 
     assert summary({}) == ""
     spread = {"uncertainty": {"ct": {"mean": 0.01, "p95": 0.02}}, "residual": {"ct": {"network": np.float64(0.5)}}}
-    assert summary(spread) == "CT: spread 0.010 on average, 95 % of the head below 0.020; residual 50.0 %, " + (
+    assert summary(spread) == "CT: spread 0.010 on average, 95 % below 0.020; residual 50.0 %, " + (
         "0.0 % as delivered."
     )
 

@@ -70,7 +70,7 @@ def section(record: Mapping[str, Any], picture: str) -> list[str]:
     parts = [page.paragraph(str(familiarity["sentence"]))] if familiarity.get("sentence") else []
     if figures:
         calibrated = all(one.get("calibrated") for one in figures.get("uncertainty", {}).values())
-        head = ("image", "uncertainty in the head", "residual of the network", "of the delivered image", "of noise")
+        head = ("image", "uncertainty within the body", "residual of the network", "of the delivered image", "of noise")
         rows = [[page.text(cell) for cell in row] for row in _rows(figures, synthesised(record))]
         parts += [picture, page.table(head, rows)]
         parts += [page.paragraph(text) for text in (_UNCERTAIN if calibrated else _SPREAD, _RESIDUAL)]

@@ -22,6 +22,8 @@ _TRUST_RGB = np.array(
 )
 _LEAST_TRUST = 0.02
 """A map whose largest value is less than this has nothing to show: noise must not look like much."""
+_TRANSPARENT_TRUST = 0.15
+"""Of the brightest: what is less lets other volumes be seen."""
 # Parts of a view: beside a head, not over it, also where three views share a small screen.
 _LEGEND_SIZE, _LEGEND_FONT_SIZE = (0.12, 0.35), 10
 _SAMPLED_VOXELS = 200_000
@@ -62,19 +64,22 @@ def show_as(node: Any, display: Display, image: sitk.Image | None = None) -> Non
 
 
 def show_as_trust(node: Any, array: np.ndarray) -> None:
-    """A trust map: from nothing, which is transparent over other volumes, to what 99.5 % of the map stay below."""
+    """A trust map: from little, which is transparent over other volumes, to what 99.5 % of the map stay below."""
     node.CreateDefaultDisplayNodes()
     display_node = node.GetDisplayNode()
     values = array.ravel()[:: max(1, array.size // _SAMPLED_VOXELS)]
     values = values[values > 0]
     high = float(np.percentile(values, 99.5)) if values.size else 0.0
     display_node.AutoWindowLevelOff()
-    display_node.SetWindowLevelMinMax(0.0, max(high, _LEAST_TRUST))
+    high = max(high, _LEAST_TRUST)
+    display_node.SetWindowLevelMinMax(0.0, high)
+    display_node.SetThreshold(_TRANSPARENT_TRUST * high, float(max(array.max(), high)))
+    display_node.ApplyThresholdOn()
     display_node.SetAndObserveColorNodeID(trust_colors(node.GetScene()).GetID())
 
 
 def trust_colors(scene: Any) -> Any:
-    """The scene's colour table of trust maps (256 entries, transparent at 0), made when it is not there."""
+    """The scene's colour table of trust maps (256 entries), made when it is not there."""
     found = scene.GetFirstNode(TRUST_COLORS_NAME, "vtkMRMLColorTableNode")
     if found is not None:
         return found
@@ -88,7 +93,7 @@ def trust_colors(scene: Any) -> Any:
     for entry in range(_COLORS):
         share = entry / (_COLORS - 1)
         rgb = (float(np.interp(share, _CONTROL_POINTS, _TRUST_RGB[:, i])) for i in range(3))
-        table.SetColor(entry, f"{share:.3f}", *rgb, min(1.0, 2.0 * share))
+        table.SetColor(entry, f"{share:.3f}", *rgb, 1.0)
     return scene.AddNode(table)
 
 
