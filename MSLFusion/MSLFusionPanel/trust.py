@@ -94,8 +94,6 @@ class TrustSection(Section):
         trust: None keeps the maps where they are those of this session, and removes others.
         """
         hybrid.SetAttribute(FAMILIARITY_ATTRIBUTE, _warning(session.familiarity))
-        if hybrid.GetAttribute(FAMILIARITY_ATTRIBUTE):
-            self.panel.tell(hybrid.GetAttribute(FAMILIARITY_ATTRIBUTE))
         if trust is None:
             if self._made is None or self._made[0] is not session or self._made[2] is not hybrid:
                 remove_maps(hybrid)
