@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 from MSLFusionTrainingLib.history import Course
 
 _COLORS = ((0.10, 0.30, 0.60), (0.80, 0.33, 0.02), (0.30, 0.55, 0.25), (0.45, 0.30, 0.60), (0.55, 0.45, 0.10))
-_FEW = 40
+_FEW = 12
 """Points that are marked each; more are a line."""
 _MARGIN = 1.3
 """Factor of the room above and below logarithmic curves."""

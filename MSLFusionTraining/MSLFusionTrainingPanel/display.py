@@ -10,9 +10,11 @@ class Display:
     """curves, samples: whether they are wanted, for the watcher."""
 
     def __init__(self) -> None:
-        self.curves = self.samples = False
-        self._arrange = False
-        self._charts = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self.curves = self.samples = self._arrange = False
+        self._charts = self._before = 0
         self._curves, self._pictures = Curves(), Pictures()
 
     @property
@@ -44,8 +46,7 @@ class Display:
         self._charts = len(charts)
         if (self._arrange and (charts or self._pictures.rows)) or made or more:
             self._arrange = False
-            roles = self._pictures.roles if self.samples else ()
-            layouts.arrange(roles, self._pictures.rows if self.samples else [], charts)
+            self._before = layouts.arrange(self._pictures.rows if self.samples else [], charts) or self._before
 
     def another_run(self) -> None:
         """Another run is looked at: its curves take the place of those that are shown, its pictures are to come."""
@@ -60,5 +61,5 @@ class Display:
 
     def forget(self) -> None:
         """The nodes are gone: nothing is shown until it is asked for again."""
-        self.curves = self.samples = self._arrange = False
-        self._curves, self._pictures = Curves(), Pictures()
+        layouts.leave(self._before)
+        self._begin()

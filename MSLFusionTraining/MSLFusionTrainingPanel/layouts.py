@@ -20,14 +20,24 @@ def shown() -> bool:
     return manager is not None and _FIRST < manager.layout < _FIRST + 3 * (_MOST_ROWS + 1)
 
 
-def arrange(roles: Sequence[str], rows: Sequence[Sequence[Any]], charts: Sequence[Any]) -> None:
-    """Show a row of three volumes for each role, and up to two charts below; one of both may be empty."""
+def leave(arrangement: int) -> None:
+    """Show another arrangement where one of ours is shown."""
+    if arrangement and shown():
+        slicer.app.layoutManager().setLayout(arrangement)
+
+
+def arrange(rows: Sequence[Sequence[Any]], charts: Sequence[Any]) -> int:
+    """Show rows of three volumes, and up to two charts below; one of both may be empty.
+
+    Returns the arrangement before, 0 where that was one of ours.
+    """
     from MSLFusionLib.scene import views
 
     rows = rows[:_MOST_ROWS]
     manager = slicer.app.layoutManager()
     if manager is None:
-        return
+        return 0
+    before = 0 if shown() else manager.layout
     number = _FIRST + 3 * len(rows) + len(charts)
     layout = manager.layoutLogic().GetLayoutNode()
     if not layout.IsLayoutDescription(number):
@@ -37,11 +47,8 @@ def arrange(roles: Sequence[str], rows: Sequence[Sequence[Any]], charts: Sequenc
     for tag, chart in zip(PLOTS, charts, strict=False):
         scene.GetSingletonNode(tag, "vtkMRMLPlotViewNode").SetPlotChartNodeID(chart.GetID())
     volumes = {_tag(r, kind): volume for r, row in enumerate(rows) for kind, volume in zip(KINDS, row, strict=True)}
-    labels = (f"{role.upper()} {kind.lower()}" for role in roles for kind in KINDS)
-    for (tag, volume), label in zip(volumes.items(), labels, strict=False):
-        slice_node = scene.GetSingletonNode(tag, "vtkMRMLSliceNode")
-        slice_node.SetOrientation("Axial")
-        slice_node.SetLayoutLabel(label)
+    for tag, volume in volumes.items():
+        scene.GetSingletonNode(tag, "vtkMRMLSliceNode").SetOrientation("Axial")
         composite = scene.GetSingletonNode(tag, "vtkMRMLSliceCompositeNode")
         composite.SetBackgroundVolumeID(volume.GetID())
         composite.SetForegroundVolumeID(None)
@@ -52,6 +59,7 @@ def arrange(roles: Sequence[str], rows: Sequence[Sequence[Any]], charts: Sequenc
         views.fit(scene, {tag: volume for tag, volume in volumes.items() if scene.IsNodePresent(volume)})
 
     qt.QTimer.singleShot(0, fit)
+    return int(before)
 
 
 def _tag(row: int, kind: str) -> str:

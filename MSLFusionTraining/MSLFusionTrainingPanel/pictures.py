@@ -14,7 +14,6 @@ class Pictures:
 
     def __init__(self) -> None:
         self.rows: list[list[Any]] = []
-        self.roles: tuple[str, ...] = ()
 
     @property
     def present(self) -> bool:
@@ -27,7 +26,6 @@ class Pictures:
         if made:
             self.remove()
             self.rows = [[_new_volume() for _kind in range(3)] for _role in sample.roles]
-        self.roles = sample.roles
         for role, row, images in zip(sample.roles, self.rows, sample.images, strict=True):
             for kind, node, image in zip((_("sensor image"), _("network"), _("truth")), row, images, strict=True):
                 _fill(node, role, image, sample.pixel_mm)

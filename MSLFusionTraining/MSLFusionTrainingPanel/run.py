@@ -17,6 +17,7 @@ from MSLFusionPanel.section import Section
 from MSLFusionPanel.words import as_sentence
 from MSLFusionTrainingLib import launch, runfolder
 from MSLFusionTrainingLib.runfolder import Look
+from MSLFusionTrainingLib.status import Status
 from MSLFusionTrainingPanel import runs, runwords
 from MSLFusionTrainingPanel.display import Display
 from MSLFusionTrainingPanel.watch import Glimpse, Watcher
@@ -48,6 +49,7 @@ class RunSection(Section):
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._failure = ""
+        self._killed: Status | None = None
         self._left: Path | None = None
         self._listed: list[str] = []
         self._tips = {name: getattr(self.ui, name).toolTip for name in _BUTTONS}
@@ -164,6 +166,7 @@ class RunSection(Section):
         if slicer.util.confirmOkCancelDisplay(
             question.format(saved=self.look.saved), _("MSL Fusion Training"), parent=self.panel.root
         ):
+            self._killed = self.look.status
             self._try(runfolder.kill)
             self.panel.tell(_("The training was killed."))
 
@@ -350,16 +353,23 @@ class RunSection(Section):
             self.message("runMessageLabel", _("Choose a folder for the run."), "needed")
         elif self._failure:
             self.message("runMessageLabel", self._failure, "failure")
-        elif state == "unknown" and self._glimpse is not None:
+        elif self._watcher is not None and self._watcher.waits_s > _SILENCE_S:
+            self.message("runMessageLabel", runwords.trouble(folder, ""), "error")
+        elif self._glimpse is not None and self._glimpse.trouble:
             self.message("runMessageLabel", runwords.trouble(folder, self._glimpse.trouble), "error")
         elif self._glimpse is not None and self._glimpse.foreign:
             sentence = _("The folder holds other files and no run: choose an empty or a new one.")
             self.message("runMessageLabel", sentence, "error")
-        elif self._starting:
+        elif self._starting or self._was_killed_here():
             self.message("runMessageLabel")
         else:
             words = self._glimpse.log.splitlines() if self._glimpse is not None else []
             self.message("runMessageLabel", *runwords.message(self.look, words))
+
+    def _was_killed_here(self) -> bool:
+        """Whether the user has killed it: then there is nothing to explain."""
+        status, killed = self.look.status, self._killed
+        return self.look.state == runfolder.KILLED and bool(status and killed) and status.process == killed.process
 
     def _why_not(self, folder: Path | None, state: str) -> dict[str, str]:
         """Why each button cannot be pressed, "" where it can."""

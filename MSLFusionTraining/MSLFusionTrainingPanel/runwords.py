@@ -107,7 +107,7 @@ def message(look: Look, log: Sequence[str]) -> tuple[str, str]:
         return as_sentence(status.message or _("The training failed")), "failure"
     if look.state == KILLED:
         last = _last(log)
-        if last and not last.startswith("=="):
+        if last and not last.startswith(("==", "  ")):  # the time that a stage took is no reason
             text = _("The training ended without a word; the last line of its log: {line}").format(line=last)
             return as_sentence(text), "warning"
         return _("The training ended without a word: it was killed, or the computer was switched off."), "warning"
@@ -139,7 +139,7 @@ def short(path: str) -> str:
 
 
 def _last(log: Sequence[str]) -> str:
-    return next((line.strip() for line in reversed(log) if line.strip()), "")
+    return next((line.rstrip() for line in reversed(log) if line.strip()), "")
 
 
 def _sentence_of(line: str) -> str:

@@ -72,6 +72,7 @@ def test_started_paused_resumed_and_killed(bench: Bench, slicer_app: Any, folder
     bench.ui.killButton.click()
     bench.wait("killed")
     assert bench.state.startswith("It was killed at iteration")
+    assert bench.message == ""
     assert bench.can() == {"resume"}
     assert bench.told == ["The training was started.", "The training was resumed.", "The training was killed."]
 
@@ -198,3 +199,41 @@ def test_killed_from_outside(bench: Bench, folder: Path) -> None:
     bench.wait("killed")
     assert "without a word" in bench.message
     assert bench.can() == {"resume"}
+
+
+def test_with_a_real_training(bench: Bench, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Started, seen, paused, and found, resumed and killed by another panel."""
+    import sys
+
+    from tiny_run import fake_heads, write_settings
+
+    from MSLFusionPanel import process
+    from MSLFusionTrainingPanel import run
+
+    settings = write_settings(tmp_path / "mine.toml", iterations=100_000, validate_every=5)
+    cache = fake_heads(settings, tmp_path / "heads")
+    monkeypatch.setattr(run, "batch_command", lambda *words: [sys.executable, *process.batch_command(*words)[1:]])
+    bench.panel.config_text = settings.read_text
+    bench.panel.train_words = lambda: ["--device", "cpu", "--cache", str(cache)]
+    bench.open(folder)
+    bench.ui.startButton.click()
+    until(lambda: bench.run.look.best or bench.message)
+    assert bench.message == ""
+    bench.ui.curvesButton.click()
+    until(lambda: bench.run.display._curves.present)
+    bench.ui.pauseButton.click()
+    bench.wait("paused")
+    at = bench.run.look.saved
+    bench.close()
+    other = Bench()
+    try:
+        other.wait("paused")
+        other.ui.resumeButton.click()
+        until(lambda: other.run.look.active and other.run.look.status.iteration > at)
+        settle()
+        assert f"Going on at iteration {at} of 100000." in other.ui.logTextEdit.toPlainText()
+        runfolder.kill(folder)
+        other.wait("killed")
+        assert f"Resume continues from iteration {other.run.look.saved}." in other.state
+    finally:
+        other.close()

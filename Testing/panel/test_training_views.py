@@ -160,9 +160,15 @@ def composite_of(scene: Any, tag: str) -> str:
 
 
 def test_with_the_scene_they_go_and_stay_away(bench: Bench, scene: Any, folder: Path) -> None:
+    import slicer
+
+    from MSLFusionTrainingPanel import layouts
+
     press(bench, "curvesButton", lambda: count(scene)[1] == 2)
     press(bench, "samplesButton", lambda: count(scene)[3] == 6)
+    assert layouts.shown()
     scene.Clear(False)
+    assert slicer.app.layoutManager().layout == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
     validate(folder, 30)
     until(lambda: bench.run.state == "paused")
     settle()
