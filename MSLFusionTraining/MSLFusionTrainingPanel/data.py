@@ -1,6 +1,7 @@
 """Section 1: what the network is trained on, and how scans become a training set."""
 
 import os
+import time
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from MSLFusionTrainingPanel.preparation import Preparation
 HEAD_CONTRASTS = ("ct", "t1", "t2", "pet")
 """What generated heads show."""
 USUAL = ("ct t1", "ct t2", "t1 t2", "ct pet", "t1 pet", "ct t1 t2")
+_FRESH_S = 3.0
 _FRAMES = {
     "headsFrame": (DataSource.HEADS,),
     "folderFrame": (DataSource.FOLDER,),
@@ -42,6 +44,7 @@ class DataSection(Section):
         ui = self.ui
         self._scans = Inquiry(self.panel.changed)
         self._set = Inquiry(self.panel.changed)
+        self._states: dict[str, tuple[float, Hashable]] = {}
         self._lacking = False
         self._usual = ""
         self.preparation = Preparation(self)
@@ -55,6 +58,10 @@ class DataSection(Section):
         ui.modalitiesSelector.setInsertPolicy(qt.QComboBox.NoInsert)
         self.on(ui.modalitiesSelector, "editTextChanged(QString)", self._take_modalities)
         self.on(ui.qualityPageButton, "clicked()", self.open_page)
+
+    def enter(self) -> None:
+        """Files may have changed meanwhile."""
+        self._states.clear()
 
     def update(self) -> None:
         """Show what was chosen, what is wrong with it and what there is."""
@@ -129,6 +136,7 @@ class DataSection(Section):
 
     def set_written(self) -> None:
         """The training set is another one now."""
+        self._states.clear()
         self._set.forget()
 
     def open_page(self) -> None:
@@ -187,7 +195,7 @@ class DataSection(Section):
             words = ["prepare", scans, "--list"]
             if self.parameters.data.source is DataSource.FOLDER:
                 words += ["--modalities", *self.modalities]
-            self._scans.ask((*words, _state(scans)), words)
+            self._scans.ask((*words, self._state(scans)), words)
         else:
             self._scans.forget()
         path = self.set_path()
@@ -195,7 +203,16 @@ class DataSection(Section):
         if path is None:
             self._set.forget()
         elif not self.panel.runs(self.ui.prepareButton):
-            self._set.ask((str(path), _state(str(path))), ["prepare", str(path), "--list"])
+            self._set.ask((str(path), self._state(str(path))), ["prepare", str(path), "--list"])
+
+    def _state(self, path: str) -> Hashable:
+        """Changes when the file or folder does; looked at no more than every few seconds, it may lie on a slow disk."""
+        seen, state = self._states.get(path, (-_FRESH_S, None))
+        now = time.monotonic()
+        if now - seen > _FRESH_S:
+            state = _state(path)
+            self._states[path] = now, state
+        return state
 
     def _modalities_wrong(self) -> bool:
         return self.panel.messages.kind("modalitiesMessage") == "error"

@@ -6,7 +6,7 @@ from pathlib import Path
 import slicer
 from slicer.i18n import tr as _
 
-from MSLFusionLib.io.checkpoints import list_models, read_card
+from MSLFusionLib.io.checkpoints import model_folders, read_card
 from MSLFusionLib.resources import user_models_folder
 from MSLFusionPanel import install, readers
 from MSLFusionPanel.section import Section
@@ -124,8 +124,8 @@ class UseModelSection(Section):
     def _name_problem(self) -> str:
         if not _NAME.fullmatch(self.name):
             return _("A model's name has letters, digits, “-”, “_” and “.” only.")
-        target = self.target
-        if any(info.path != target and info.path.stem == self.name for info in list_models()):
+        others = [folder for folder in model_folders() if folder != user_models_folder()]
+        if any((folder / self.target.name).is_file() for folder in others):
             return _("There is a model called {name} already: choose another name.").format(name=self.name)
         return ""
 

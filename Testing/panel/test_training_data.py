@@ -313,6 +313,9 @@ def test_a_prepared_set_is_looked_into_once(
     path.write_bytes(b"another set")
     opened.panel.changed()
     settle()
+    assert commands.count("prepare", str(path)) == 1  # files are not looked at all the time
+    opened.panel.enter()
+    settle()
     alone = [one for one in SET["patients"] if one["split"] == "train"]
     commands.last("prepare", str(path)).end({**SET, "page": str(page), "patients": alone, "modalities": ["t1", "t2"]})
     settle()
