@@ -41,6 +41,7 @@ def summary(card: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("In-plane grid", grid),
         ("Network", " ".join(filter(None, (_text(card.get("architecture")), _bracketed(card.get("preset"))))) or None),
         ("Parameters", None if parameters is None else f"{parameters:,.0f}"),
+        ("Statistics", _text(_at(card, "statistics", "data"))),
         ("Measured on", _text(_at(card, "metrics", "data"))),
     ]
     for name, plain in baseline.items():
