@@ -55,7 +55,7 @@ def differences(measured: Sequence[Measured], seed: int = 0) -> list[dict[str, A
     names = list(dict.fromkeys(one.run.name for one in measured))
     by_slice = _grouped(measured, "slices")
     by_volume = _grouped(measured, "volumes")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in names[1:]:
         for what, first in by_slice[names[0]].items():
             second = by_slice[name].get(what)

@@ -55,7 +55,8 @@ class RunFolder:
     def truth_files(self, without: Container[str] = ()) -> dict[str, Path]:
         """Files of the ground truth by modality: the run's inputs, and the MR as it was registered.
 
-        without: modalities that are not asked for. Raises InputError for inputs that are not found again or have changed; empty for a run from measured data.
+        without: modalities that are not asked for. Raises InputError for inputs that are not found again or have
+        changed; empty for a run from measured data.
         """
         found: dict[str, Path] = {}
         registered = self._file(_REGISTERED)

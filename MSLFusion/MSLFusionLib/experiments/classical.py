@@ -8,7 +8,7 @@ simulated MR has no phase. Results do not depend on any model, so they are kept 
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,8 +82,10 @@ def reconstructed(
     else:
         if scanners.mr is None or data.kspace is None:
             raise InputError(f"{name} needs k-space.")
-        method = tv_mr if name == TV_MR else wavelet_mr
-        image = method(scanners.mr, data.kspace, weight, iterations, non_negative=True, job=job)
+        if name == TV_MR:
+            image = tv_mr(scanners.mr, data.kspace, weight, iterations, non_negative=True, job=job)
+        else:
+            image = wavelet_mr(scanners.mr, data.kspace, weight, iterations, non_negative=True, job=job)
     return image.clamp(0.0, 1.0)
 
 
@@ -142,7 +144,16 @@ class Classical:
         """The tuned weight of a method for what `plan` measures."""
         iterations = self.effort.tuning_of(name)
         grid = [*self.options.size, round(self.options.pixel_mm, 6)]
-        parts = ["weight", _FORMAT, name, iterations, _of_modality(name, plan), grid, TUNING_SEED, _START[name]]
+        parts: list[Any] = [
+            "weight",
+            _FORMAT,
+            name,
+            iterations,
+            _of_modality(name, plan),
+            grid,
+            TUNING_SEED,
+            _START[name],
+        ]
         key = _key(*parts)
         if key not in self._weights:
             self._weights[key] = self._kept_number(key, lambda: self._tune(name, plan, iterations, job))
@@ -159,7 +170,12 @@ class Classical:
             truth = source.truth(np.array([number]))[0 if name == TV_CT else 1]
             if truth is None:
                 raise InputError(f"{name} needs a volume of its modality.")
-            about = [_of_modality(name, plan), float(f"{weight:.4g}"), iterations, round(source.grid.pixel_mm, 6)]
+            about: list[Any] = [
+                _of_modality(name, plan),
+                float(f"{weight:.4g}"),
+                iterations,
+                round(source.grid.pixel_mm, 6),
+            ]
             # A slice's noise is drawn by its number.
             drawn = number if plan.photons is not None or plan.kspace_sigma > 0 else 0
             keys[number] = _key("image", _FORMAT, name, *about, drawn, _quantised(truth[0]))
@@ -252,7 +268,8 @@ def _quantised(image: np.ndarray) -> np.ndarray:
     return np.round(np.clip(image, 0.0, 1.0) * _LEVELS).astype(np.uint16)
 
 
-def _key(*parts: "str | float | Sequence[Any] | dict[str, Any] | np.ndarray") -> str:
+def _key(*parts: Any) -> str:
+    """A name that differs where any of the parts, of JSON's types or arrays, does."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.tobytes() if isinstance(part, np.ndarray) else json.dumps(part, sort_keys=True).encode())
