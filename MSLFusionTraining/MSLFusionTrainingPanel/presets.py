@@ -21,15 +21,15 @@ def in_words(name: str) -> str:
     return {
         "paper": _(
             "The network and the training that the text of Zhu et al. describes: 64 views, a quarter of k-space, Adam "
-            "halved every 10,000 of 100,000 iterations. To repeat the publication; it needs a GPU."
+            "halved every 10,000 of 100,000 iterations. To repeat the publication. 47 million weights: it needs a GPU."
         ),
         "official": _(
             "What the authors' public code computes, its one mask and its auxiliary pass included. To compare with "
-            "their weights; it needs a GPU."
+            "their weights. 39 million weights: it needs a GPU."
         ),
         "msl": _(
             "Our network at the paper's size, trained on 32 to 128 views, half to an eighth of k-space, noise and "
-            "augmented slices, so that it serves for many scanners. It needs a GPU."
+            "augmented slices, so that it serves for many scanners. 46 million weights: it needs a GPU."
         ),
         "msl-lite": _(
             "The training of MSL for a compact network of 2.2 million weights: the shipped model's. The only one to "
