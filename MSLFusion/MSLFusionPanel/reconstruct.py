@@ -182,6 +182,8 @@ class ReconstructSection(Section):
         if run.session.synthesised is not None:
             name = run.session.synthesised.upper()
             self.panel.tell(_("The {modality} in the hybrid is synthesised, not measured.").format(modality=name))
+        if run.session.registration is not None:
+            self.panel.tell(_registered_in_words(run.session.registration))
         if first:  # later ones leave the views as the user arranged them
             self.show_side_by_side()
         if wanted.metrics and not self.panel.results.measured(run, wanted.metrics, node):
@@ -257,6 +259,15 @@ class ReconstructSection(Section):
                 self.message("applyMessage", _("Not ready: {reason}").format(reason=reason), "info")
         elif self.panel.messages.kind("applyMessage") == "info":
             self.message("applyMessage")
+
+
+def _registered_in_words(registration: dict[str, Any]) -> str:
+    """What was found between the frames of CT and MR."""
+    sentence = _(
+        "The MR was registered to the CT by their sensor images: moved by {shift} mm, overlap {overlap:.0f} %."
+    )
+    shift = " ".join(f"{mm:.1f}" for mm in registration["shift_mm"])
+    return sentence.format(shift=shift, overlap=100 * registration["overlap"])
 
 
 def _stage_words(stage: str) -> str:

@@ -165,6 +165,7 @@ def parameters_of(run: Run) -> dict[str, Any]:
         "familiarity": session.familiarity,
         "trust": {} if run.trust is None else run.trust.figures,
         "lambda": _lam(run.hybrid.lam),
+        "registration": session.registration,
         "grid": session.geometry,
     }
 

@@ -1,7 +1,6 @@
 """Section 3: what the simulated scanners measure, or the files with what was measured; images of the data alone."""
 
-import json
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,9 +16,16 @@ from MSLFusionPanel.parameters import Mask, Modalities, SensorSource
 from MSLFusionPanel.question import Question
 from MSLFusionPanel.run import image_of
 from MSLFusionPanel.section import Section
+from MSLFusionPanel.sensorwords import (
+    described_in_words,
+    description_text,
+    kspace_in_words,
+    remote_path,
+    views_in_words,
+)
 from MSLFusionPanel.session import OpenSession, open_session
 from MSLFusionPanel.task import ask
-from MSLFusionPanel.words import as_sentence, grid_in_words, share_in_words, size_in_words
+from MSLFusionPanel.words import as_sentence, size_in_words
 
 IMAGE_ROLES = {"fbp": "MSLFusion.SparseViewFBP", "zero-filled": "MSLFusion.ZeroFilledMR"}
 """Node references of the parameter node to the sensor images of the last time."""
@@ -261,10 +267,10 @@ class SensorsSection(Section):
         parts = []
         noise = _(" with noise")
         if "ct" in names:
-            parts.append(_views(sensors.views, sensors.scan.value) + (noise if sensors.ctNoise else ""))
+            parts.append(views_in_words(sensors.views, sensors.scan.value) + (noise if sensors.ctNoise else ""))
         if "mr" in names:
             width = self.panel.model.columns()
-            share = _kspace(sensors.acceleration, self._columns(width) if width is not None else None)
+            share = kspace_in_words(sensors.acceleration, self._columns(width) if width is not None else None)
             parts.append(share + (noise if sensors.mrNoise and sensors.kspaceNoise > 0 else ""))
         return _("Measured: {what}.").format(what=_("; ").join(parts))
 
@@ -285,7 +291,7 @@ class SensorsSection(Section):
         for name, parameter in _PATHS.items():
             widget, tip = getattr(self.ui, name), self._tips[name]
             paths.show(widget, getattr(sensors, parameter))
-            widget.toolTip = tip if self._local() else f"{tip} {_remote_path()}"
+            widget.toolTip = tip if self._local() else f"{tip} {remote_path()}"
         self._files = chosen_files(sensors, self.logic.worker)
         if self._files.state is not None and not self._missing():
             self._question.ask(self._files.state, "describe_sensors", **self._files.request)
@@ -385,7 +391,7 @@ class SensorsSection(Section):
         if self._question.pending and self._files.state is not None:
             words.append(_("The worker looks into it ..."))
         if not self._local():
-            words.append(_remote_path())
+            words.append(remote_path())
         return " ".join(word for word in words if word)
 
 
@@ -400,55 +406,3 @@ def _picture_steps(request: Mapping[str, Any]) -> Generator[Any, Any, dict[str, 
 
     yield ask("sensor_pictures", **request, on_part=add)
     return {kind: np.concatenate(planes) for kind, planes in parts.items()}
-
-
-def description_text(found: Mapping[str, Any]) -> str:
-    """What the worker found, for the text of the scene's node."""
-    lines = [described_in_words(found), ""]
-    for kind, file in (found.get("files") or {}).items():
-        if isinstance(file, Mapping):
-            lines.append(f"{kind}: {file.get('file')} ({file.get('kind')})")
-            details = file.get("found")
-            for name, value in (details if isinstance(details, Mapping) else {}).items():
-                lines.append(f"  {name}: {json.dumps(value)}")
-    lines += [*found.get("warnings", ()), ""]
-    return "\n".join(lines)
-
-
-def described_in_words(found: Mapping[str, Any]) -> str:
-    """What a sensors file holds, from the worker's description of it."""
-    achieved, geometry = found["achieved"], found.get("geometry") or {}
-    lines = []
-    if "size" in geometry and "spacing_mm" in geometry:
-        lines.append(
-            _("{modalities} for a volume of {grid}").format(
-                modalities=_(" and ").join(name.upper() for name in found["modalities"]),
-                grid=grid_in_words(geometry["size"], geometry["spacing_mm"]),
-            )
-        )
-    if "ct" in achieved:
-        lines.append(_views(achieved["ct"]["views"], achieved["ct"].get("scan", "")))
-    if "mr" in achieved:
-        mr = achieved["mr"]
-        lines.append(_kspace(mr.get("acceleration"), (mr["columns"], mr["of"]) if "of" in mr else None))
-        if mr.get("coils", 1) != 1:
-            lines.append(_("{n} coils").format(n=mr["coils"]))
-    lines.append(_("simulated") if found.get("plan") else _("measured"))
-    return _("; ").join(lines) + "."
-
-
-def _views(views: int, scan: str) -> str:
-    words = _("1 view") if views == 1 else _("{n} views").format(n=views)
-    arcs = {"full": _("over a full turn"), "short": _("over a short scan"), "limited": _("over a limited angle")}
-    return f"{words} {arcs[scan]}" if scan in arcs else words
-
-
-def _kspace(acceleration: float | None, columns: Sequence[int] | None) -> str:
-    share = _("part of k-space") if acceleration is None else share_in_words(acceleration)
-    if columns is None:
-        return share
-    return _("{share} ({kept} of {all} columns)").format(share=share, kept=columns[0], all=columns[1])
-
-
-def _remote_path() -> str:
-    return _("The path is one of the machine that the worker runs on.")

@@ -35,6 +35,7 @@ class OpenSession:
     number: the worker's; generation: of the worker process that holds it. shape: of the volume array (z, y, x).
     slice_axis: of that array. geometry: size, spacing_mm, origin_mm, direction in LPS. achieved: sampling rates.
     familiarity: whether the input is like what the model was trained on, see recon.familiarity.Verdict.to_dict.
+    registration: of an MR measured in a frame of its own, see registration.Registration.to_dict.
     """
 
     number: int
@@ -47,6 +48,7 @@ class OpenSession:
     geometry: dict[str, Any]
     achieved: dict[str, Any]
     familiarity: dict[str, Any]
+    registration: dict[str, Any] | None = None
 
     def fits(self, inputs: Inputs, generation: int) -> bool:
         """Whether it still is the session of these inputs, held by the present worker."""
@@ -96,6 +98,7 @@ def open_session(logic: "MSLFusionLogic", inputs: Inputs) -> Generator[Any, Any,
         found["geometry"],
         found["achieved"],
         found.get("familiarity") or {},
+        found.get("registration"),
     )
     return logic.session
 

@@ -230,6 +230,8 @@ class FakeWorker:
         achieved = {"ct": {"views": 64}, "mr": {"rate": 0.25}}
         result = {"session": self._sessions, "geometry": geometry, "achieved": achieved, **self._session}
         result["familiarity"] = self.familiarity
+        if message.header.get("register") and {"sinogram", "kspace"} <= set(message.header):
+            result["registration"] = {"shift_mm": [2.0, -1.0, 0.5], "overlap": 0.9, "method": "rigid"}
         return {**result, "occupied": list(range(z)), "source": {}, "latents": {}, "seconds": 0.1}, {}
 
     def _opened(self, message: Message) -> dict[str, Any]:

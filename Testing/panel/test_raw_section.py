@@ -148,6 +148,7 @@ def test_reconstruction_from_both_files(opened, files):
     assert (header["coils"], header["register"]) == ("espirit", False)
     assert "plan" not in header
     assert opened.parameters.output.hybrid.GetSpacing() == (0.5, 0.5, 3.0)
+    assert "registered" not in opened.ui.logText.toPlainText()
     assert "metrics" not in opened.worker.kinds()
     assert "no ground truth" in opened.ui.resultsInfo.text
     assert opened.worker.kinds().count("reconstruct") == 1
@@ -159,6 +160,13 @@ def test_reconstruction_from_both_files(opened, files):
     opened.ui.sensorImagesButton.click()
     settle()
     assert opened.worker.kinds().count("reconstruct") == 2
+
+
+def test_a_registration_is_told(opened, files):
+    choose(opened, sinogramPath=files["ct"], kspacePath=files["mr"])
+    opened.ui.applyButton.click()
+    settle()
+    assert "moved by 2.0 -1.0 0.5 mm, overlap 90 %" in opened.ui.logText.toPlainText()
 
 
 def test_a_part_that_reads_like_nothing(opened, files):
@@ -299,6 +307,24 @@ def test_files_are_looked_at_shortly(tmp_path, files, slicer_app):
     (tmp_path / "f.nrrd.json").write_text('{"Modality": "MR"}')  # of another program
     assert kind_of(str(tmp_path / "f.nrrd")) is None
     assert kind_of(str(tmp_path / "absent.h5")) is None
+
+
+def test_damaged_files_are_nothing_to_the_look(tmp_path, files, slicer_app):
+    from MSLFusionPanel.rawlook import kind_of
+
+    rng = np.random.default_rng(0)
+    xml = raw_files.ismrmrd_xml((8, 8), (80, 80, 5))
+    sound = raw_files.write_fastmri(tmp_path / "fast.h5", np.ones((1, 1, 8, 8), np.complex64), xml).read_bytes()
+    np.savez(tmp_path / "all.npz", kspace=np.zeros(9), sino=np.zeros(9), t1=np.zeros(9))
+    for ending, content in (("h5", sound), ("npz", (tmp_path / "all.npz").read_bytes()), ("npy", b"\x93NUMPY")):
+        for number in range(40):
+            damaged = bytearray(content[: int(rng.integers(0, len(content) + 1))])
+            for place in rng.integers(0, max(1, len(damaged)), 5 if damaged else 0):
+                damaged[place] = int(rng.integers(0, 256))
+            path = tmp_path / f"{number}.{ending}"
+            path.write_bytes(bytes(damaged))
+            path.with_name(f"{path.name}.json").write_bytes(rng.bytes(30) if number % 2 else b'{"kind": ["kspace"]}')
+            assert kind_of(str(path)) in (None, "kspace")
 
 
 def test_dropped_files_are_chosen_together(slicer_app, files, scene, tmp_path):

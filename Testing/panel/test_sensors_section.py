@@ -212,7 +212,7 @@ def test_the_worker_s_own_description_in_words(opened):
     from MSLFusionLib.physics.masks import cartesian_mask
     from MSLFusionLib.recon.describe import described
     from MSLFusionLib.recon.grid import NetworkGrid
-    from MSLFusionPanel.sensors import described_in_words
+    from MSLFusionPanel.sensorwords import described_in_words
 
     volume = sitk.GetImageFromArray(np.zeros((6, 44, 40), np.float32))
     grid = NetworkGrid.for_volume(volume, None, (64, 64), 1.0)

@@ -1,5 +1,7 @@
 """Raw data through the worker: what they are, how they look, reconstructions from files alone."""
 
+import json
+
 import numpy as np
 import pytest
 import raw_files
@@ -120,6 +122,20 @@ def test_hybrids_from_files_alone(files, ask, tmp_path, given):
     assert parts["hybrid"].shape == SHAPE
     _, images, _ = ask("sensor_images")
     assert sorted(images) == [{"ct": "fbp", "mr": "zero-filled"}[name] for name in modalities]
+
+
+def test_a_wedge_is_reconstructed_and_told(files, ask, tmp_path):
+    """A third of a turn: outside of what filtered backprojection, and the network, can do well."""
+    path = tmp_path / "wedge.npy"
+    np.save(path, np.load(files["sinogram"])[:2, :14])
+    content = json.loads((tmp_path / "ct.npy.json").read_text())
+    raw_files.write_description(path, content | {"angles": content["angles"][:14]})
+    ask("open_model", model=str(write_model(tmp_path / "tiny.safetensors")), device="cpu")
+    found, _, warnings = ask("reconstruct", sinogram=str(path), modalities=["ct"])
+    assert found["achieved"]["ct"]["scan"] == "limited"
+    assert any("126.0 of 360 degrees" in sentence for sentence in warnings)
+    _, parts, _ = ask("decode_volume", **{"lambda": 0.0})
+    assert np.isfinite(parts["hybrid"]).all()
 
 
 def test_an_mr_in_a_frame_of_its_own_is_registered(files, ask, tmp_path):
