@@ -11,6 +11,8 @@ from MSLFusionLib.errors import InputError
 
 FRONT_ENDS = ("fan-beam", "fourier", "image")
 """How a modality is measured: sparse fan-beam CT, undersampled k-space, or as an image."""
+CONTRASTS = ("ct", "t1", "t2", "pet")
+"""What generated heads show."""
 MASKS = ("random", "equispaced", "official")
 """The k-space masks of physics.masks."""
 

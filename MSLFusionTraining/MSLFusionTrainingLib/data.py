@@ -20,10 +20,8 @@ from MSLFusionLib.io.volumes import atomic_path
 from MSLFusionLib.phantom import head_slices
 from MSLFusionLib.physics.units import hu_to_network
 from MSLFusionLib.progress import NO_JOB, Job
-from MSLFusionTrainingLib.config import TrainConfig
+from MSLFusionTrainingLib.config import CONTRASTS, TrainConfig
 
-CONTRASTS = ("ct", "t1", "t2", "pet")
-"""What generated heads show."""
 SPAN_MM = (-75.0, 95.0)
 """Positions of the slices of a head, from the skull base to above the vertex."""
 LEAST_BODY = 0.03

@@ -13,6 +13,7 @@ from MSLFusionLib.errors import InputError
 from MSLFusionPanel import install, paths
 from MSLFusionPanel.section import Section
 from MSLFusionPanel.words import as_sentence
+from MSLFusionTrainingLib.config import CONTRASTS
 from MSLFusionTrainingLib.prepare.settings import PrepareSettings
 from MSLFusionTrainingPanel import datawords
 from MSLFusionTrainingPanel.command import Inquiry
@@ -22,10 +23,9 @@ from MSLFusionTrainingPanel.parameters import DataSource
 from MSLFusionTrainingPanel.patients import PatientsTable
 from MSLFusionTrainingPanel.preparation import Preparation
 
-HEAD_CONTRASTS = ("ct", "t1", "t2", "pet")
-"""What generated heads show."""
 USUAL = ("ct t1", "ct t2", "t1 t2", "ct pet", "t1 pet", "ct t1 t2")
 _FRESH_S = 3.0
+"""Seconds in which files are not looked at again: they may lie on a slow disk."""
 _FRAMES = {
     "headsFrame": (DataSource.HEADS,),
     "folderFrame": (DataSource.FOLDER,),
@@ -177,10 +177,10 @@ class DataSection(Section):
             PrepareSettings(modalities=names)
         except InputError as error:
             return as_sentence(str(error))
-        unknown = [name for name in names if name not in HEAD_CONTRASTS]
+        unknown = [name for name in names if name not in CONTRASTS]
         if unknown and self.parameters.data.source is DataSource.HEADS:
             return _("Generated heads have no {name}: choose among {known}.").format(
-                name=unknown[0].upper(), known=datawords.modalities_in_words(HEAD_CONTRASTS, _(", "))
+                name=unknown[0].upper(), known=datawords.modalities_in_words(CONTRASTS, _(", "))
             )
         return ""
 
@@ -206,7 +206,7 @@ class DataSection(Section):
             self._set.ask((str(path), self._state(str(path))), ["prepare", str(path), "--list"])
 
     def _state(self, path: str) -> Hashable:
-        """Changes when the file or folder does; looked at no more than every few seconds, it may lie on a slow disk."""
+        """Changes when the file or folder does; looked at every few seconds at most."""
         seen, state = self._states.get(path, (-_FRESH_S, None))
         now = time.monotonic()
         if now - seen > _FRESH_S:
