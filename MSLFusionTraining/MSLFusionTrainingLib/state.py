@@ -10,14 +10,14 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.io.atomic import atomic_path
+from MSLFusionLib.io.tensors import write_tensors
 from MSLFusionTrainingLib.facts import BEST, KEY, LAST, read_facts
 
-__all__ = ["BEST", "LAST", "load_extra", "load_state", "load_weights", "read_facts", "save_state", "sweep"]
+__all__ = ["BEST", "LAST", "load_extra", "load_state", "load_weights", "read_facts", "save_state"]
 
 
 def save_state(
@@ -43,7 +43,7 @@ def save_state(
     tensors |= {f"extra/{key}": value for key, value in (extra or {}).items()}
     tensors = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={KEY: json.dumps(facts)})
+        write_tensors(tensors, temporary, {KEY: json.dumps(facts)})
 
 
 def load_state(
@@ -84,13 +84,6 @@ def load_extra(path: Path) -> dict[str, Tensor]:
     """The further tensors that were stored with a state."""
     read_facts(path)
     return _part(_tensors(path), "extra/")
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a killed process left half-written."""
-    for name in (LAST, BEST):
-        for left in folder.glob(f".{name}.*.part.safetensors"):
-            left.unlink(missing_ok=True)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from MSLFusionLib import __version__
 from MSLFusionLib.errors import Cancelled, InputError, JobError
-from MSLFusionLib.io.atomic import atomic_path
+from MSLFusionLib.io.atomic import atomic_path, remove_parts
 from MSLFusionLib.io.checkpoints import find_model, load_checkpoint
 from MSLFusionLib.nets.msl import MSL, STRIDE
 from MSLFusionLib.nets.presets import preset_config
@@ -27,12 +27,12 @@ from MSLFusionTrainingLib.consistent import consistent_loss
 from MSLFusionTrainingLib.data import Slices
 from MSLFusionTrainingLib.distribution import Processes
 from MSLFusionTrainingLib.draws import SliceDraw, StepDraw, draw_slice, draw_step, mix, usual_sampling
-from MSLFusionTrainingLib.logs import TERMS, Logs
+from MSLFusionTrainingLib.logs import LOG, TERMS, VALIDATION, Logs
 from MSLFusionTrainingLib.losses import LossTerms, random_weights
 from MSLFusionTrainingLib.objective import Objective
 from MSLFusionTrainingLib.refinement import corrected_slices, crops, refinement_loss
 from MSLFusionTrainingLib.sensors import Scan, SensorSimulator
-from MSLFusionTrainingLib.state import BEST, LAST, load_state, read_facts, save_state, sweep
+from MSLFusionTrainingLib.state import BEST, LAST, load_state, read_facts, save_state
 
 _FREE = {
     *("name", "iterations", "validate_every", "validation_slices", "patience"),
@@ -360,7 +360,8 @@ class Trainer:
         if not self.processes.first:
             return None
         self.folder.mkdir(parents=True, exist_ok=True)
-        sweep(self.folder)
+        for name in (LAST, BEST, LOG, VALIDATION, "config.json"):
+            remove_parts(self.folder / name)
         with atomic_path(self.folder / "config.json") as temporary:
             temporary.write_text(json.dumps(self.config.to_dict(), indent=2), encoding="utf-8")
         if not (self.folder / LAST).exists():

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from training_bench import config, trainer
@@ -74,6 +75,42 @@ def test_total_is_equation_twenty_with_each_weight() -> None:
     assert terms.total(0.0, 2.0, 0.0, 0.0) == 10
     assert terms.total(0.0, 0.0, 2.0, 0.0) == 22
     assert terms.total(0.0, 0.0, 0.0, 2.0) == 14
+
+
+def test_all_terms_against_numpy() -> None:
+    """Equations 14 to 20 written with numpy alone, from arrays of different numbers everywhere."""
+    chance = np.random.default_rng(3)
+    x_ct, x_mr, x_half, aux_ct, aux_mr = chance.random((5, 2, 1, 6, 8), dtype=np.float32)
+    truths = chance.random((2, 2, 6, 8), dtype=np.float32)
+    groups = chance.standard_normal((2, 4, 5, 7), dtype=np.float32)
+    t = torch.from_numpy
+    terms = LossTerms(
+        reconstruction_loss([t(x_ct), t(x_mr)], t(truths)),
+        fusion_loss(t(x_half), equal_weights(2, torch.device("cpu")), t(truths)),
+        feature_loss(t(groups), 2),
+        reconstruction_loss([t(aux_ct), t(aux_mr)], t(truths)),
+    )
+    ct, mr = truths[:, 0], truths[:, 1]
+    eq14 = np.abs(x_ct[:, 0] - ct).mean() + np.abs(x_mr[:, 0] - mr).mean()
+    eq15 = 0.5 * ((x_half[:, 0] - ct) ** 2).mean() + 0.5 * ((x_half[:, 0] - mr) ** 2).mean()
+    eq18 = np.abs(aux_ct[:, 0] - ct).mean() + np.abs(aux_mr[:, 0] - mr).mean()
+    intra_ct, ct_to_mr, mr_to_ct, intra_mr = groups.swapaxes(0, 1)
+    eq19 = np.abs(intra_ct - mr_to_ct).mean() + np.abs(intra_mr - ct_to_mr).mean()
+    found = (terms.reconstruction, terms.fusion, terms.aux, terms.feature, terms.total(1.0, 1.0, 1.0, 0.5))
+    expected = (eq14, eq15, eq18, eq19, eq14 + eq15 + eq18 + 0.5 * eq19)
+    assert [float(value) for value in found] == pytest.approx([float(value) for value in expected], rel=1e-5)
+
+
+def test_constant_map_gives_the_terms_of_the_number(pair: torch.Tensor, heads: SliceSet, tmp_path: Path) -> None:
+    run = trainer(config(), heads, tmp_path)
+    torch.nn.init.normal_(run.model.decoder.head[0].weight, std=0.1)
+    numbers = torch.tensor([[0.7, 0.3], [0.2, 0.8]])[:, :, None, None]
+    present = torch.tensor([[True, False], [False, True]])
+    with torch.no_grad():
+        one = run.objective(pair, pair, numbers, present)
+        other = run.objective(pair, pair, numbers.expand(-1, -1, *pair.shape[-2:]), present)
+    for name in ("reconstruction", "fusion", "feature", "aux"):
+        assert torch.isclose(getattr(one, name), getattr(other, name), rtol=1e-5)
 
 
 def test_soft_clip_sees_the_outside_in_part() -> None:

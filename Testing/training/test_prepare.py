@@ -2,8 +2,10 @@
 
 import errno
 import json
+import multiprocessing
 import os
 import re
+import signal
 import sys
 import types
 from dataclasses import replace
@@ -19,7 +21,7 @@ from tiny import SPACING, image
 from MSLFusionLib.errors import Cancelled, InputError
 from MSLFusionLib.physics.units import hu_to_network
 from MSLFusionLib.progress import Job
-from MSLFusionTrainingLib.prepare import pools, store
+from MSLFusionTrainingLib.prepare import pools, run, store
 from MSLFusionTrainingLib.prepare.page import ranges
 from MSLFusionTrainingLib.prepare.patient import Outcome, prepare_patient
 from MSLFusionTrainingLib.prepare.run import Splitting, prepare
@@ -148,6 +150,49 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
     assert not (tmp_path / ".set.parts").exists()
     whole = prepare(found, tmp_path / "whole.h5", SETTINGS)
     assert whole.set.sha256 == done.set.sha256
+
+
+def die(*_args, **_more):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def half_written(path, content):
+    with path.open("wb") as file:
+        file.write(content[: len(content) // 2])
+    die()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
+def test_killed_while_it_writes(tmp_path):
+    """kill -9 while a patient, the set or the page is written: a set is whole or absent, the next run finishes it."""
+    found, output = patients(tmp_path, 3), tmp_path / "set.h5"
+    whole = prepare(found, tmp_path / "whole.h5", SETTINGS)
+    moments = [
+        (Path, "write_bytes", half_written),
+        (store, "_copy", die),
+        (h5py.File, "close", die),
+        (os, "replace", die),
+        (run, "read_set", die),
+        (run, "write_page", die),
+    ]
+    process = multiprocessing.get_context("fork")
+    for where, name, what in moments:
+
+        def killed(where=where, name=name, what=what):
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(where, name, what)
+                prepare(found, output, SETTINGS)
+
+        child = process.Process(target=killed)
+        child.start()
+        child.join()
+        assert child.exitcode == -signal.SIGKILL, name
+        if output.exists():
+            assert read_set(output).sha256 == whole.set.sha256
+    done = prepare(found, output, SETTINGS)
+    assert done.set.sha256 == whole.set.sha256
+    assert (done.done, done.kept) == ((), ("a", "b", "c"))
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_one_bad_patient_does_not_stop_the_others(tmp_path):

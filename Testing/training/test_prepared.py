@@ -137,6 +137,19 @@ def test_words_that_cannot_be(tmp_path, capsys):
         assert sentence in capsys.readouterr().err
 
 
+def test_scans_of_different_people_are_no_pair(tmp_path, capsys):
+    folder = tmp_path / "scans"
+    for number, (person, modality, other) in enumerate((("anna", "ct", "t1"), ("bert", "t1", "ct"))):
+        write_scans(folder, number)
+        (folder / f"{modality}.nrrd").rename(folder / f"{person}_{modality}.nrrd")
+        (folder / f"{other}.nrrd").unlink()
+    assert run("prepare", folder, "--output", tmp_path / "set.h5") == 2
+    said = capsys.readouterr().err
+    assert "Patient p001 is left out: There is no T1 of patient p001." in said
+    assert "None of the 2 patients can be used." in said
+    assert not (tmp_path / "set.h5").exists()
+
+
 def test_two_modalities_of_the_shared_brain(tmp_path, shared_data):
     words = ("prepare", shared_data / "brain_t1t2flair", "--output", tmp_path / "set.h5", "--modalities", "t1", "t2")
     assert run(*words, "--no-register", "--size", 64, "--pixel-mm", 4) == 0

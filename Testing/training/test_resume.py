@@ -14,10 +14,11 @@ from training_bench import TINY, config, same_weights, trainer
 
 from MSLFusionTrainingLib.config import TrainConfig
 from MSLFusionTrainingLib.data import SliceSet
-from MSLFusionTrainingLib.logs import LOG, VALIDATION
-from MSLFusionTrainingLib.state import BEST, LAST, read_facts, sweep
+from MSLFusionTrainingLib.logs import LOG, VALIDATION, Logs
+from MSLFusionTrainingLib.state import BEST, LAST, read_facts
+from MSLFusionTrainingLib.trainer import Trainer
 
-SETTINGS = {"iterations": 14, "checkpoint_every": 1, "validate_every": 5, "validation_slices": 1, "log_every": 1}
+SETTINGS = {"iterations": 35, "checkpoint_every": 1, "validate_every": 5, "validation_slices": 1, "log_every": 1}
 
 
 def train_quietly(settings: TrainConfig, slices: SliceSet, folder: Path) -> None:
@@ -48,28 +49,72 @@ def test_saved_and_resumed_run_gives_the_same_weights(heads: SliceSet, tmp_path:
     assert same_weights(whole.averaged, last.averaged)
 
 
+def die(*_args: object, **_more: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def half_a_checkpoint(_tensors: object, path: Path, **_more: object) -> None:
+    path.write_bytes(b"\x00" * 1000)
+    die()
+
+
+def half_a_row(self: Logs, iteration: int, *_args: object) -> None:
+    with (self.folder / LOG).open("a") as file:
+        file.write(f"{iteration},0.0")
+    die()
+
+
+def validated(self: Trainer, *args: object) -> None:
+    VALIDATE(self, *args)  # type: ignore[arg-type]
+    die()
+
+
+VALIDATE = Trainer.validate
+MOMENTS: dict[str, tuple[str, object]] = {
+    "a checkpoint is half written": ("MSLFusionTrainingLib.state.write_tensors", half_a_checkpoint),
+    "a checkpoint is written but not yet named": ("os.replace", die),
+    "it validates": ("MSLFusionTrainingLib.quality.picture", die),
+    "the best is kept, the last is not": ("MSLFusionTrainingLib.trainer.Trainer.validate", validated),
+    "half a row is in the log": ("MSLFusionTrainingLib.logs.Logs.step", half_a_row),
+    "gradients are there": ("torch.nn.utils.clip_grad_norm_", die),
+}
+"""Where a process kills itself: what is replaced, by what."""
+
+
+def killed_when(moment: str, settings: TrainConfig, slices: SliceSet, folder: Path) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(*MOMENTS[moment])
+        train_quietly(settings, slices, folder)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
-def test_killed_at_random_moments(heads: SliceSet, tmp_path: Path) -> None:
-    """kill -9 while it steps, validates or writes: no half-written file is ever read, the end is the same."""
+def test_killed_at_ten_moments(heads: SliceSet, tmp_path: Path) -> None:
+    """kill -9 at six chosen moments and four random ones: no half-written file is ever read, the end is the same."""
     settings = config(**SETTINGS)
     train_quietly(settings, heads, tmp_path / "whole")
     chance = random.Random(5)
-    folder, kills, before = tmp_path / "killed", 0, -1
+    folder, kills = tmp_path / "killed", 0
     processes = multiprocessing.get_context("fork")
-    while not (folder / LAST).exists() or read_facts(folder / LAST)["iteration"] < settings.iterations:
-        process = processes.Process(target=train_quietly, args=(settings, heads, folder))
+    random_ones = [""] * 4
+    moments = [*MOMENTS, *random_ones]
+    chance.shuffle(moments)
+    for moment in moments:
+        before = iteration(folder)
+        target, args = (killed_when, (moment,)) if moment else (train_quietly, ())
+        process = processes.Process(target=target, args=(*args, settings, heads, folder))
         process.start()
-        # Killed after a random share of the steps that are left, at a random moment of that step.
-        goal = before + 1 + chance.randrange(4)
-        while process.is_alive() and iteration(folder) < goal:
-            process.join(0.002)
-        process.join(chance.random() * 0.1)
-        if process.is_alive():
-            os.kill(process.pid, signal.SIGKILL)
-            kills += 1
+        if not moment:  # after some steps, somewhere within one
+            goal = before + 1 + chance.randrange(3)
+            while process.is_alive() and iteration(folder) < goal:
+                process.join(0.002)
+            process.join(chance.random() * 0.1)
+            process.kill()
         process.join()
-        before = max(iteration(folder), before)
-    assert kills >= 3
+        kills += process.exitcode == -signal.SIGKILL
+        assert iteration(folder) >= before
+    assert kills == len(moments) == 10
+    assert iteration(folder) < settings.iterations
+    train_quietly(settings, heads, folder)
     whole, killed = (trainer(settings, heads, tmp_path / name) for name in ("whole", "killed"))
     for run in (whole, killed):
         assert run.resume()
@@ -82,7 +127,8 @@ def test_killed_at_random_moments(heads: SliceSet, tmp_path: Path) -> None:
     assert read_facts(tmp_path / "whole" / BEST) == read_facts(folder / BEST)
     assert losses(tmp_path / "whole") == losses(folder)
     lines = [json.loads(line)["iteration"] for line in (folder / VALIDATION).read_text().splitlines()]
-    assert lines == [5, 10, 14]
+    assert lines == list(range(5, settings.iterations + 1, 5))
+    assert not list(folder.glob(".*"))
 
 
 def iteration(folder: Path) -> int:
@@ -106,7 +152,6 @@ def test_half_written_files_of_a_killed_run_are_removed(heads: SliceSet, tmp_pat
     again.run()
     assert not left.exists()
     assert (tmp_path / LOG).read_text().splitlines()[-1].startswith("6,")
-    sweep(tmp_path)
     assert (tmp_path / LAST).exists()
 
 

@@ -1,6 +1,7 @@
 """Writing files so that a reader finds either the whole file or none."""
 
 import errno
+import glob
 import os
 import secrets
 import shutil
@@ -23,8 +24,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     Raises InputError when the folder cannot be written to or the disk is full.
     """
     target = Path(path)
-    suffix = next((s for s in _DOUBLE_SUFFIXES if target.name.lower().endswith(s)), target.suffix)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part{suffix}")
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part{_suffix(target)}")
     try:
         if target.is_dir():
             raise InputError(f"Cannot write the file {target}: a folder of that name is there.")
@@ -38,6 +38,16 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if temporary.exists():
             temporary.unlink()
+
+
+def remove_parts(path: Path) -> None:
+    """Remove what killed processes left half-written of `path`; nobody may be writing it now."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.????????.part{glob.escape(_suffix(path))}"):
+        left.unlink(missing_ok=True)
+
+
+def _suffix(path: Path) -> str:
+    return next((s for s in _DOUBLE_SUFFIXES if path.name.lower().endswith(s)), path.suffix)
 
 
 def write_error(path: Path, error: OSError) -> InputError:

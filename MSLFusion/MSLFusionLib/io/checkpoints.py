@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.io.atomic import atomic_path
+from MSLFusionLib.io.tensors import write_tensors
 from MSLFusionLib.resources import models_folder, user_models_folder
 
 if TYPE_CHECKING:
@@ -60,8 +61,6 @@ def save_checkpoint(path: Path | str, model: "torch.nn.Module", card: dict[str, 
     card: see CARD_KEYS and Docs; `half` stores the weights as float16 (they are loaded as float32 again).
     Raises InputError when a key of the card is missing.
     """
-    from safetensors.torch import save_file
-
     missing = [key for key in CARD_KEYS if key not in card]
     if missing:
         raise InputError(f"The model card lacks '{missing[0]}'.")
@@ -69,7 +68,7 @@ def save_checkpoint(path: Path | str, model: "torch.nn.Module", card: dict[str, 
     if half:
         tensors = {key: value.half() if value.is_floating_point() else value for key, value in tensors.items()}
     with atomic_path(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(card)})
+        write_tensors(tensors, temporary, {METADATA_KEY: json.dumps(card)})
         temporary.chmod(0o644)  # safetensors writes for the owner alone; models are shared
 
 
@@ -80,14 +79,14 @@ def save_with_statistics(
 
     statistics: see LoadedModel. table: the card's entry "statistics". Raises InputError as read_card does.
     """
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     card = read_card(source)
     tensors = {key: value for key, value in load_file(source).items() if not key.startswith(STATISTICS)}
     tensors |= {STATISTICS + key: value.contiguous() for key, value in statistics.items()}
     metadata = {METADATA_KEY: json.dumps(card | {"statistics": table})}
     with atomic_path(Path(target)) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        write_tensors(tensors, temporary, metadata)
         temporary.chmod(0o644)
 
 

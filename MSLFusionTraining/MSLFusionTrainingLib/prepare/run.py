@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from MSLFusionLib.errors import InputError
-from MSLFusionLib.io.atomic import atomic_path, writable_folder
+from MSLFusionLib.io.atomic import atomic_path, remove_parts, writable_folder
 from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionTrainingLib.prepare.page import write_page
 from MSLFusionTrainingLib.prepare.pools import outcomes
@@ -95,4 +95,6 @@ def prepare(
     stored = read_set(output)
     page = output.with_suffix(".html")
     write_page(page, stored)
+    for written in (output, page):
+        remove_parts(written)
     return Prepared(stored, page, tuple(done), tuple(kept), tuple(failed))
