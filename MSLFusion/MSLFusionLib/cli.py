@@ -29,8 +29,8 @@ from MSLFusionLib.progress import Job
 
 ENTRY_POINT_GROUP = "mslfusion.commands"
 _COMMAND_MODULES = (
-    "demo", "phantom", "register", "simulate", "sensors", "reconstruct", "fuse", "evaluate", "models", "benchmark",
-    "experiments", "worker",
+    "demo", "phantom", "register", "simulate", "sensors", "reconstruct", "optimize_lambda", "fuse", "evaluate",
+    "models", "benchmark", "experiments", "worker",
 )  # fmt: skip
 
 

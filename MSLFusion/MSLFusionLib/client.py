@@ -314,7 +314,8 @@ class Client:
         **callbacks: Any,
     ) -> Call:
         """Find a lambda map; its planes come in parts of the kind "lambda", also those found before a cancel."""
-        parameters = {"objective": objective, "alpha": alpha, "steps": steps, "smoothness": smoothness}
+        parameters: dict[str, Any] = {"objective": objective, "alpha": alpha, "steps": steps}
+        parameters |= {"smoothness": smoothness}
         parameters |= {"slices": slices and list(slices), "start": start, "session": session}
         arrays = None if weights is None else {"weights": weights}
         return self.request("optimize_lambda", parameters, arrays, **callbacks)

@@ -71,7 +71,7 @@ def add_registration(parser: Any) -> None:
     )
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: Any) -> None:
     """Which network, and where it runs."""
     parser.add_argument("--model", metavar="NAME|FILE", help="see: mslfusion models list (default: the shipped one)")
     parser.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]", help="where the network runs")

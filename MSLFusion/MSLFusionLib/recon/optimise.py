@@ -22,7 +22,7 @@ from MSLFusionLib.recon.devices import device_name, is_out_of_memory
 from MSLFusionLib.recon.mapgrid import MapGrid
 from MSLFusionLib.recon.objectives import OwnFunction, named, own
 from MSLFusionLib.recon.session import Session
-from MSLFusionLib.recon.slice_problem import SliceProblem
+from MSLFusionLib.recon.slice_problem import STARTS, SliceProblem
 
 STAGE = "optimise lambda"
 CONSTANTS = tuple(i / 10 for i in range(11))
@@ -121,6 +121,11 @@ class Optimum:
     slices: tuple[SliceOptimum, ...]
     complete: bool
 
+    def usual_constant(self) -> float:
+        """The constant that is the best one in most slices."""
+        constants = [one.best_constant[0] for one in self.slices]
+        return max(sorted(set(constants)), key=constants.count)
+
     def report(self) -> dict[str, Any]:
         """JSON-able, for a record."""
         return {
@@ -185,7 +190,8 @@ class _Search:
         self._objective = named(settings.objective) if isinstance(settings.objective, str) else own(settings.objective)
         self._grid = MapGrid(session.grid, session.device)
         self._order = _outwards(_chosen(settings, session), settings.start)
-        self._each = len(CONSTANTS) + 2 * len(_REFINED) + settings.steps
+        # The last unit of a slice is reported when all of it is done.
+        self._each = len(CONSTANTS) + 2 * len(_REFINED) + STARTS + settings.steps + 1
         self._found: dict[int, SliceOptimum] = {}
         self._planes: dict[int, np.ndarray] = {}
         self._maps: dict[int, Tensor] = {}
@@ -216,7 +222,7 @@ class _Search:
         def tick() -> None:
             nonlocal evaluations
             evaluations += 1
-            self._job.step(STAGE, before + min(evaluations, self._each), total)
+            self._job.step(STAGE, before + min(evaluations, self._each - 1), total)
 
         values = _constants(problem, tick)
         constant = max(values, key=values.__getitem__)

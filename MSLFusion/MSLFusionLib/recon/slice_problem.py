@@ -26,6 +26,8 @@ _MR_BODY = 0.05
 """What counts as body in the MR where there is no CT, in network values."""
 _SPREADS = (0.4, 1.0)
 """How far starts are spread around a constant."""
+STARTS = 1 + len(_SPREADS)
+"""Of them at most."""
 
 
 class SliceProblem:
@@ -100,8 +102,9 @@ class SliceProblem:
         if isinstance(source, VolumeSource):
             body = grid.to_network(grid.turned(source.body)[number : number + 1].astype(np.float32))[0] > 0.5
         else:
-            image, level = (self._ct, float(hu_to_network(np.float32(BODY_HU)))) if source.scanners.ct else (self._mr, _MR_BODY)
-            body = ndimage.binary_fill_holes(image.cpu().numpy() > level)
+            with_ct = source.scanners.ct is not None
+            level = float(hu_to_network(np.float32(BODY_HU))) if with_ct else _MR_BODY
+            body = ndimage.binary_fill_holes((self._ct if with_ct else self._mr).cpu().numpy() > level)
         weight = body.astype(np.float32)
         if weights is not None:
             weight *= np.maximum(grid.to_network(grid.turned(weights)[number : number + 1])[0], 0.0)
