@@ -389,3 +389,20 @@ def test_what_takes_the_place_of_a_removed_node_gets_its_name(scene: Any) -> Non
         assert tables.metrics_table(scene, ROWS, "Metrics").GetName() == "Metrics_1"
         scene.RemoveNode(scene.GetFirstNodeByName("Metrics_1"))
         scene.RemoveNode(table)
+
+
+def test_trust_maps_and_what_is_synthesised_are_told_by_names(scene: Any) -> None:
+    maps = {"uncertainty-mr": oblique_image(seed=3), "residual-ct": oblique_image(seed=4)}
+    hybrids = [(0.0, oblique_image()), (1.0, oblique_image(seed=1))]
+    ct = oblique_image()
+    nodes = run_scene.add_run(scene, ct, ct, hybrids, None, None, {}, (), {}, "Run", maps, ("mr",))
+    assert nodes.sweep is not None
+    assert nodes.sweep.proxy.GetName() == "Hybrid (MR synthesised)"
+    names = {kind: node.GetName() for kind, node in nodes.trust.items()}
+    assert names == {"uncertainty-mr": "Uncertainty MR (synthesised)", "residual-ct": "Residual CT"}
+    for kind, node in nodes.trust.items():
+        _arrays_equal(node, maps[kind])
+        assert node.GetDisplayNode().GetColorNode().GetName() == colors.TRUST_COLORS_NAME
+        assert hierarchy.place_of(scene, node) == nodes.folder
+    assert scene.GetNumberOfNodesByClass("vtkMRMLColorTableNode") >= 1
+    assert colors.trust_colors(scene) is nodes.trust["residual-ct"].GetDisplayNode().GetColorNode()

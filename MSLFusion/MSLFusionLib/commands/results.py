@@ -269,6 +269,8 @@ def write_scene(
         [row for row in rows if row["lambda"] is not None],
         record.to_dict(),
         name,
+        result.trust_maps,
+        result.reconstruction.synthesised,
     )
 
 

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from MSLFusionLib.scene import bundle, hierarchy, tables, views
 from MSLFusionLib.scene.bootstrap import application
-from MSLFusionLib.scene.colors import Display, add_lambda_legend, show_as
+from MSLFusionLib.scene.colors import Display, add_lambda_legend, show_as, show_as_trust
 from MSLFusionLib.scene.segmentations import PaintedSegment, segmentation_from_masks
 from MSLFusionLib.scene.sequences import LambdaSweep
 from MSLFusionLib.scene.transforms import node_from_transform
@@ -42,6 +42,7 @@ class RunNodes:
     lambda_map: Any = None
     transform: Any = None
     sensors: dict[str, Any] = field(default_factory=dict)
+    trust: dict[str, Any] = field(default_factory=dict)
     table: Any = None
     charts: list[Any] = field(default_factory=list)
 
@@ -53,7 +54,7 @@ class RunNodes:
         proxy = self.sweep.proxy if self.sweep is not None else None
         single = [self.ct, self.mr, proxy, self.painted_hybrid, self.segmentation, self.lambda_map, self.transform]
         series = [one for chart in self.charts for one in tables.series_of(chart)]
-        nodes = [*single, *self.sensors.values(), self.table, *self.charts, *series]
+        nodes = [*single, *self.sensors.values(), *self.trust.values(), self.table, *self.charts, *series]
         return [node for node in nodes if node is not None]
 
 
@@ -68,6 +69,8 @@ def build_run_scene(
     metrics_rows: Sequence[Mapping[str, Any]] = (),
     parameters: Mapping[str, Any] | None = None,
     name: str = "MSL Fusion run",
+    trust_maps: Mapping[str, sitk.Image] | None = None,
+    synthesised: Sequence[str] = (),
 ) -> Path:
     """Write a run to `path_mrb`; the arguments are those of `add_run`. Nothing stays in a headless scene.
 
@@ -88,6 +91,8 @@ def build_run_scene(
             metrics_rows,
             parameters or {},
             name,
+            trust_maps or {},
+            synthesised,
         )
         return bundle.save_bundle(scene, path_mrb)
 
@@ -103,6 +108,8 @@ def add_run(
     metrics_rows: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Any],
     name: str,
+    trust_maps: Mapping[str, sitk.Image] | None = None,
+    synthesised: Sequence[str] = (),
 ) -> RunNodes:
     """Add all of a run to `scene`, in one folder, and show CT | MR | hybrid side by side.
 
@@ -110,7 +117,8 @@ def add_run(
     the CT's grid. transform: from CT to MR points in LPS, as `registration.register` gives it.
     sensor_images: name -> volume in [0, 1] (sparse-view FBP, zero-filled MR). metrics_rows: one mapping
     per lambda with the key "lambda"; columns "<metric>_<target>" become plots. parameters: what is written
-    on the run's folder, JSON-able.
+    on the run's folder, JSON-able. trust_maps: by kind ("uncertainty-ct", ...). synthesised: modalities ("ct", "mr")
+    that were not measured, which names tell.
     """
     ct_node = node_from_image(scene, ct, "CT")
     show_as(ct_node, Display.CT)
@@ -118,7 +126,8 @@ def add_run(
     show_as(mr_node, Display.MR, mr_registered)
     nodes = RunNodes(ct_node, mr_node, hierarchy.run_folder(scene, name, parameters))
     if hybrids:
-        nodes.sweep = LambdaSweep(scene, "Hybrid")
+        guess = "".join(f" ({one.upper()} synthesised)" for one in synthesised)
+        nodes.sweep = LambdaSweep(scene, f"Hybrid{guess}")
         nodes.sweep.add_all(sorted(hybrids, key=lambda pair: pair[0]))
         nodes.sweep.select(0.5)
     if painted is not None:
@@ -128,6 +137,11 @@ def add_run(
     for sensor_name, image in sensor_images.items():
         nodes.sensors[sensor_name] = node_from_image(scene, image, sensor_name)
         show_as(nodes.sensors[sensor_name], Display.UNIT)
+    for kind, image in (trust_maps or {}).items():
+        what, modality = kind.split("-")
+        guess = " (synthesised)" if modality in synthesised else ""
+        nodes.trust[kind] = node_from_image(scene, image, f"{what.capitalize()} {modality.upper()}{guess}")
+        show_as_trust(nodes.trust[kind], sitk.GetArrayViewFromImage(image))
     if metrics_rows:
         nodes.table = tables.metrics_table(scene, metrics_rows, "Metrics")
         nodes.charts = tables.plots_over_lambda(scene, nodes.table, "Metrics")
