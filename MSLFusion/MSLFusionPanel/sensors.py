@@ -19,6 +19,8 @@ from MSLFusionPanel.section import Section
 from MSLFusionPanel.sensorwords import (
     described_in_words,
     description_text,
+    every_image_name,
+    image_names,
     kspace_in_words,
     remote_path,
     views_in_words,
@@ -150,7 +152,7 @@ class SensorsSection(Section):
         session, arrays = made
         keeper = self.parameters.parameterNode
         nodes = {}
-        for kind, name in (("fbp", _("Sparse-view FBP")), ("zero-filled", _("Zero-filled MR"))):
+        for kind, name in image_names(session.achieved, session.inputs.raw).items():
             if kind not in arrays:
                 continue
             image = image_of(session, arrays[kind])
@@ -162,6 +164,8 @@ class SensorsSection(Section):
                 node.SetAndObserveTransformNodeID(None)  # the images lie in the world
                 update_node(node, image)
                 node.CreateDefaultDisplayNodes()
+                if node.GetName() in every_image_name():  # else the user has named it
+                    node.SetName(name)
             show_as(node, Display.UNIT)
             nodes[kind] = node
         self._into_folder(list(nodes.values()))

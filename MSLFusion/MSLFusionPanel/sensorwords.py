@@ -6,7 +6,25 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from MSLFusionPanel.parameters import Coils
 from MSLFusionPanel.words import grid_in_words, share_in_words
+
+
+def image_names(achieved: Mapping[str, Any], raw: Mapping[str, Any]) -> dict[str, str]:
+    """What the sensor images are called that a session gives, by kind. achieved: as the session tells; raw: see
+    inputs.Inputs."""
+    limited = achieved.get("ct", {}).get("scan") == "limited"
+    iterative = raw.get("coils") == Coils.SENSE_TV.value
+    return {
+        "fbp": _("Limited-angle CT (total variation)") if limited else _("Sparse-view FBP"),
+        "zero-filled": _("MR (total variation)") if iterative else _("Zero-filled MR"),
+    }
+
+
+def every_image_name() -> set[str]:
+    """All that `image_names` may give."""
+    limited, iterative = {"ct": {"scan": "limited"}}, {"coils": Coils.SENSE_TV.value}
+    return {*image_names({}, {}).values(), *image_names(limited, iterative).values()}
 
 
 def description_text(found: Mapping[str, Any]) -> str:

@@ -225,6 +225,22 @@ def test_pictures_lie_nowhere_in_the_patient(opened, files, scene):
     assert scene.GetNumberOfNodes() == before
 
 
+def test_images_are_called_what_they_are(opened, files, scene):
+    from MSLFusionPanel.parameters import Coils
+    from MSLFusionPanel.sensorwords import image_names
+
+    assert image_names({"ct": {"scan": "limited"}}, {})["fbp"] == "Limited-angle CT (total variation)"
+    choose(opened, kspacePath=files["mr"])
+    opened.ui.sensorImagesButton.click()
+    settle()
+    node = scene.GetFirstNodeByName("Zero-filled MR")
+    opened.parameters.sensors.coils = Coils.SENSE_TV
+    settle()
+    opened.ui.sensorImagesButton.click()
+    settle()
+    assert node.GetName() == "MR (total variation)"
+
+
 def test_pictures_can_be_cancelled(opened, files, scene):
     choose(opened, sinogramPath=files["ct"])
     before = scene.GetNumberOfNodes()
