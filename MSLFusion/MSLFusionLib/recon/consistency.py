@@ -2,8 +2,10 @@
 
 Functions of torch with gradients, slice by slice within a batch, for use after a network and between the stages of
 one. MR: the measured k-space takes the place of the network's, with weights of Wiener where there is noise. CT: steps
-of weighted least squares from the network's image. Both keep the image from being negative, which in sparse data is
-worth as much as the correction itself. Hybrids take the two changes in proportion to lambda.
+of weighted least squares from the network's image. Both keep the image from being negative and let it have a little
+less total variation at each step, which in sparse data is worth as much as the correction itself: how much less is
+read off the artefacts that this sampling makes of this image, and off the noise. Hybrids take the two changes in
+proportion to lambda.
 
 Nothing here knows the truth: how far the network is to be trusted, and how far the measurement, is read off the
 difference of the two where there are data, and off the level of the noise.
@@ -21,14 +23,20 @@ from MSLFusionLib.physics.coils import KERNEL, calibration_region, espirit_maps
 from MSLFusionLib.physics.ct import CTOperator
 from MSLFusionLib.physics.geometry import FanBeamGeometry
 from MSLFusionLib.physics.mr import CartesianMR, fourier, inverse_fourier
+from MSLFusionLib.physics.total_variation import tv_step
 from MSLFusionLib.physics.units import MU_MAX
 from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionLib.recon.kspace import Rings, coarse_image, mirrored, pattern_of, phase_of, trust, without_phase
 from MSLFusionLib.recon.noise_level import SensorNoise
 from MSLFusionLib.recon.simulate import Scanners, SensorBatch
 
-CT_STEPS = 12
-MR_STEPS = 10
+CT_STEPS = 14
+MR_STEPS = 15
+_WRONG = 0.02
+"""The weight of the total variation as a share of how wrong the network may be, see `_smoothing`."""
+_CT_NOISE, _MR_NOISE = 0.75, 0.1
+"""The same as a share of the noise that the data bring into the image, of CT in one step."""
+_LARGEST_WEIGHT = 0.02
 _RAMP = 0.1
 """Where the metric of CT residuals turns from the ramp |f| to 1, as a share of the highest frequency of the detector:
 the ramp speeds low frequencies up, the rest keeps high ones from taking part in noise."""
@@ -131,7 +139,8 @@ def consistent_ct(
     Accelerated projected gradients (Beck & Teboulle, SIAM J Imaging Sci 2:183, 2009) on |A x - y|^2 from the
     network's image, within [0, 1]. Residuals are weighted by a filter, near to the ramp of filtered backprojection,
     which makes the steps large; without noise that does not change what they lead to. With noise each ray has the
-    weight 1 / (v + 3 mean v), v = exp(y) / photons its variance, and the few steps end before noise is fitted.
+    weight 1 / (v + 3 mean v), v = exp(y) / photons its variance, and the few steps end before noise is fitted. Each
+    step is followed by one towards less total variation (see the module).
     unit: attenuation in 1/mm of one unit of the image. photons: None for no noise. A pixel on a ray that met nothing
     stays empty where there is no noise. Raises Cancelled between the steps.
     """
@@ -148,17 +157,52 @@ def consistent_ct(
     roots = weights.sqrt()
     step = 1.0 / _largest_eigenvalue(operator, job)
     found = ahead = image.clamp(0.0, 1.0)
-    momentum = 1.0
+    seen = operator.forward(found)
+    artefacts = _power(_backprojected(operator, seen).clamp(0.0, 1.0) - found)
+    unforeseen = _power(_backprojected(operator, line - seen))
+    brought = torch.zeros_like(unforeseen)
+    if photons is not None:
+        # The same grain for every slice: none may depend on the others of its batch.
+        grain = torch.randn(line.shape[1:], generator=torch.Generator().manual_seed(0)).to(line)
+        grain = grain * variance.sqrt() / unit
+        unforeseen = (unforeseen - _power(_backprojected(operator, grain))).clamp_min(0.0)
+        brought = _power(step * operator.adjoint(roots * _filtered(roots * grain)))
+    smoothing = _smoothing(artefacts, unforeseen, brought, _CT_NOISE)
+    momentum, dual = 1.0, None
     for _ in range(steps):
         job.check()
         residual = roots * _filtered(roots * (operator.forward(ahead) - line))
-        moved = (ahead - step * operator.adjoint(residual)).clamp(0.0, 1.0)
+        moved, dual = tv_step(ahead - step * operator.adjoint(residual), smoothing, dual, largest=1.0)
         if support is not None:
             moved = moved * support
         following = (1.0 + math.sqrt(1.0 + 4.0 * momentum**2)) / 2.0
         ahead = moved + (momentum - 1.0) / following * (moved - found)
         found, momentum = moved, following
     return found
+
+
+def _backprojected(operator: CTOperator, sinogram: Tensor) -> Tensor:
+    """An image of residuals: by filtered backprojection, or by one step of `consistent_ct` where the views leave a gap
+    that it cannot bridge."""
+    if operator.geometry.scan != "limited":
+        return operator.fbp(sinogram)
+    return operator.adjoint(_filtered(sinogram)) / _largest_eigenvalue(operator, NO_JOB)
+
+
+def _power(images: Tensor) -> Tensor:
+    """The mean square of each slice, (N, 1, 1, 1)."""
+    return images.square().mean(dim=(1, 2, 3), keepdim=True)
+
+
+def _smoothing(artefacts: Tensor, unforeseen: Tensor, noise: Tensor, share: float) -> Tensor:
+    """The weight of the total variation in each slice, from mean squares (N, 1, 1, 1) in the image.
+
+    artefacts: what this sampling makes of the network's image; unforeseen: by how much it is off from what was
+    measured. Their geometric mean tells how wrong it may be where nothing was measured: no weight for a network that
+    foresaw everything, or for an image that this sampling holds whole. noise: what the data bring into the image.
+    """
+    wrong = (artefacts * unforeseen + _TINY).sqrt()
+    return (_WRONG**2 * wrong + share**2 * noise + _TINY).sqrt().clamp_max(_LARGEST_WEIGHT)
 
 
 _eigenvalues: dict[tuple[FanBeamGeometry, str, str], float] = {}
@@ -216,7 +260,8 @@ def consistent_mr(
     difference of y and F x in a ring of k-space has beyond the noise. In rings where the network did not foresee what
     was measured its k-space is also shrunk where nothing was, by the factor that fits the measured samples best.
 
-    The image without its phase is real and not negative: steps go to and fro between that and the measurement.
+    The image without its phase is real, not negative, and has little total variation (see the module): steps go to and
+    fro between that and the measurement.
     The phase is none where k-space shows none (what is measured on both sides of the centre agrees: then a sample
     also stands for the one opposite), else that of the fully measured centre of k-space. Several coils need the
     operator's maps: then the measurement is met by conjugate gradients (SENSE, Pruessmann et al. 2001).
@@ -248,14 +293,23 @@ def consistent_mr(
         here = fourier(phase * real_image, operator.convention)
         return torch.where(known > 0, 0.5 * (anchor + here + weight * (samples - here)), here)
 
-    def positive(data: Tensor) -> Tensor:
-        return (phase.conj() * inverse_fourier(data, operator.convention)).real.clamp_min(0.0)
+    def without(data: Tensor) -> Tensor:
+        return (phase.conj() * inverse_fourier(data, operator.convention)).real
 
-    found = ahead = positive(anchor)
-    momentum = 1.0
+    found = ahead = without(anchor).clamp_min(0.0)
+    artefacts = _power(without(fourier(phase * found, operator.convention) * known).clamp_min(0.0) - found)
+    # By Parseval; a point of k-space is a wave of this height in the image.
+    wave = inverse_fourier(torch.ones_like(kspace[:1]), operator.convention).abs().amax() / kspace[0].numel()
+
+    def in_image(power: Tensor) -> Tensor:
+        return power.expand_as(kspace.real).sum(dim=(1, 2, 3), keepdim=True) * wave**2
+
+    unforeseen = in_image((samples - network * known).abs().square() - noise).clamp_min(0.0)
+    smoothing = _smoothing(artefacts, unforeseen, in_image(weight.square() * noise), _MR_NOISE)
+    momentum, dual = 1.0, None
     for _ in range(steps):
         job.check()
-        moved = positive(measured_kspace(ahead))
+        moved, dual = tv_step(without(measured_kspace(ahead)), smoothing, dual)
         following = (1.0 + math.sqrt(1.0 + 4.0 * momentum**2)) / 2.0
         ahead = moved + (momentum - 1.0) / following * (moved - found)
         found, momentum = moved, following
