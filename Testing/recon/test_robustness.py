@@ -87,7 +87,8 @@ def test_an_interrupted_run_goes_on(tmp_path):
     assert [cell.rows for cell in again] == [json.loads(json.dumps(cell.rows)) for cell in cells]
     robustness.run(engine, "other model", [volume], chosen[:1], classical, tmp_path / "cells", 2)
     assert len(engine.model.encoded) > encoded
-    next((tmp_path / "cells").glob("*.json")).write_text("{", encoding="utf-8")
+    for path in (tmp_path / "cells").glob("*.json"):
+        path.write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match="remove it"):
         robustness.run(engine, "model", [volume], chosen, classical, tmp_path / "cells", 2)
 
