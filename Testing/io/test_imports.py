@@ -116,19 +116,20 @@ def test_every_kspace_gives_the_head_in_every_format(tmp_path, matrix, coils):
         assert np.array_equal(image[0], reference), ending
 
 
-def test_oversampled_fastmri_and_ismrmrd_agree_with_the_plain_array(tmp_path):
-    plain = mr_file(tmp_path)
+@pytest.mark.parametrize(("size", "coils"), [(SIZE, 1), (57, 8)])
+def test_oversampled_fastmri_and_ismrmrd_agree_with_the_plain_array(tmp_path, size, coils):
+    plain = mr_file(tmp_path, matrix=(size, size), coils=coils)
     (_, expected), _ = sensor_images(mr=plain)
-    kspace = np.load(plain)
+    kspace, field = np.load(plain), 2.0 * SIZE
     image = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace, axes=(-2, -1))), axes=(-2, -1))
-    wide = np.pad(image, ((0, 0), (0, 0), (SIZE // 2, SIZE // 2), (0, 0)))
+    wide = np.pad(image, ((0, 0), (0, 0), (size - size // 2, size // 2), (0, 0)))
     over = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(wide, axes=(-2, -1))), axes=(-2, -1)).astype(np.complex64)
-    xml = raw_files.ismrmrd_xml((2 * SIZE, SIZE), (4.0 * SIZE, 2.0 * SIZE, 5.0), SIZE)
-    fast = raw_files.write_fastmri(tmp_path / "fast.h5", over[:, 0], xml)
+    xml = raw_files.ismrmrd_xml((2 * size, size), (2 * field, field, 5.0), size)
+    fast = raw_files.write_fastmri(tmp_path / "fast.h5", over if coils > 1 else over[:, 0], xml)
     turned = [[0, 1, 0], [1, 0, 0], [0, 0, 1]]  # the readout along y of the patient, as image rows are
     lines = [
         raw_files.acquisition(over[0, :, :, k], kspace_encode_step_1=k, directions=np.array(turned))
-        for k in range(SIZE)
+        for k in range(size)
     ]
     mrd = raw_files.write_ismrmrd(tmp_path / "mrd.h5", xml, lines)
     for path in (fast, mrd):
