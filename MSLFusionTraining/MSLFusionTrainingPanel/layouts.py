@@ -21,9 +21,14 @@ def shown() -> bool:
 
 
 def leave(arrangement: int) -> None:
-    """Show another arrangement where one of ours is shown."""
-    if arrangement and shown():
-        slicer.app.layoutManager().setLayout(arrangement)
+    """Show another arrangement where one of ours is shown, once a scene that is being closed is closed."""
+
+    def change() -> None:
+        if shown():
+            slicer.app.layoutManager().setLayout(arrangement)
+
+    if arrangement:
+        qt.QTimer.singleShot(0, change)
 
 
 def arrange(rows: Sequence[Sequence[Any]], charts: Sequence[Any]) -> int:

@@ -27,10 +27,12 @@ class Pictures:
             self.remove()
             self.rows = [[_new_volume() for _kind in range(3)] for _role in sample.roles]
         for role, row, images in zip(sample.roles, self.rows, sample.images, strict=True):
-            for kind, node, image in zip((_("sensor image"), _("network"), _("truth")), row, images, strict=True):
+            for kind, node, image in zip((_("sensor"), _("network"), _("truth")), row, images, strict=True):
                 _fill(node, role, image, sample.pixel_mm)
-                name = _("{modality} {kind}, iteration {iteration}")
-                node.SetName(name.format(modality=role.upper(), kind=kind, iteration=sample.iteration))
+                # Short, as the views show no more than the ends of a long name.
+                node.SetName(f"{role.upper()} {kind} {sample.iteration}")
+                told = _("Validation of the training at iteration {iteration}: {kind}.")
+                node.SetDescription(told.format(iteration=sample.iteration, kind=kind))
         return made
 
     def remove(self) -> None:

@@ -138,7 +138,7 @@ def test_pictures(bench: Bench, scene: Any, folder: Path) -> None:
     press(bench, "samplesButton", lambda: count(scene)[3] == 6)
     nodes = [scene.GetNthNodeByClass(i, "vtkMRMLScalarVolumeNode") for i in range(6)]
     assert [node.GetName() for node in nodes] == [
-        f"{role} {kind}, iteration 20" for role in ("CT", "MR") for kind in ("sensor image", "network", "truth")
+        f"{role} {kind} 20" for role in ("CT", "MR") for kind in ("sensor", "network", "truth")
     ]
     assert nodes[0].GetSpacing() == (2.0, 2.0, 2.0)
     assert float(slicer.util.arrayFromVolume(nodes[1]).max()) == pytest.approx(0.0, abs=0.1)  # 0.32 is water
@@ -150,7 +150,7 @@ def test_pictures(bench: Bench, scene: Any, folder: Path) -> None:
     assert names == [node.GetName() for node in nodes]
     before = count(scene)
     validate(folder, 30)
-    until(lambda: nodes[0].GetName() == "CT sensor image, iteration 30")
+    until(lambda: nodes[0].GetName() == "CT sensor 30")
     assert count(scene) == before
 
 
@@ -168,6 +168,7 @@ def test_with_the_scene_they_go_and_stay_away(bench: Bench, scene: Any, folder: 
     press(bench, "samplesButton", lambda: count(scene)[3] == 6)
     assert layouts.shown()
     scene.Clear(False)
+    settle()
     assert slicer.app.layoutManager().layout == slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
     validate(folder, 30)
     until(lambda: bench.run.state == "paused")
