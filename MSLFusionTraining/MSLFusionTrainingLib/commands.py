@@ -14,8 +14,10 @@ def add_commands(subparsers: Any) -> None:
     """Add our parsers; see MSLFusionLib.cli for how providers are found."""
     from MSLFusionTrainingLib.control import add_control
     from MSLFusionTrainingLib.prepare.command import add_parser as add_prepare
+    from MSLFusionTrainingLib.volumes.command import add_parsers as add_volumes
 
     add_prepare(subparsers)
+    add_volumes(subparsers)
     train = subparsers.add_parser(
         "train", help="train a network on a prepared set or on generated heads", description=TRAIN_SUMMARY
     )

@@ -11,7 +11,7 @@ from MSLFusionLib.fusion.prepare import check_values, guessed_modality, prepare
 from MSLFusionLib.fusion.run import FIRST, fuse, measure, volume_of
 from MSLFusionLib.progress import NO_JOB
 
-GREY = [name for name, method in registry.METHODS.items() if not method.colour and not method.modalities]
+GREY = [name for name, method in registry.METHODS.items() if not method.colour and method.needs != registry.MODEL]
 SHAPES = (((33, 21), (1.0, 1.0)), ((9, 34, 21), (4.0, 1.0, 1.2)), ((8, 8), (1.0, 3.0)))
 
 

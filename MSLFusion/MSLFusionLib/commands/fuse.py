@@ -92,6 +92,7 @@ def run(args: argparse.Namespace, context: "Context") -> None:
     record = RunRecord("fuse", seeds={"registration": args.seed} if args.register else {})
     with record.stage("total"):
         volumes, modalities = _read(args, record)
+        _name_model(args, given, modalities, record)
         second, found = _placed(args, volumes, modalities, context)
         prepared = prepare(volumes[0], second, modalities, context.job)
         needed = 3 * prepared.pair.first.nbytes * len(given)
@@ -127,9 +128,13 @@ def chosen_methods(args: argparse.Namespace) -> "list[Method]":
 
 def settings_of(methods: "Sequence[Method]", args: argparse.Namespace) -> "dict[str, dict[str, Any]]":
     """Checked settings of each method by its name; raises InputError for one that no chosen method has."""
-    from MSLFusionLib.fusion import registry
+    from MSLFusionLib.fusion import learned, registry
 
     found: dict[str, dict[str, Any]] = {method.name: {} for method in methods}
+    if learned.ARCHITECTURE in found:
+        found[learned.ARCHITECTURE] = {"device": args.device} | ({"model": args.model} if args.model else {})
+    elif args.model:
+        raise InputError(f"--model needs --method {learned.ARCHITECTURE}.")
     for target, key, value in args.settings or ():
         if target and target not in found:
             raise InputError(f"--set {target}.{key}: the method {registry.find(target).name} was not asked for.")
@@ -157,7 +162,7 @@ def method_table() -> list[dict[str, Any]]:
             "name": method.name,
             "title": method.title,
             "summary": method.summary,
-            "modalities": [list(pair) for pair in method.modalities],
+            "modalities": [list(pair) for pair in registry.pairs(method)],
             "needs": method.needs,
             "ready": registry.ready(method),
             "colour": method.colour,
@@ -246,6 +251,25 @@ def _placed(
             raise InputError("The two volumes do not overlap where their files place them: use --register.")
         return resample(second, first, must_overlap=False), None
     return second, None
+
+
+def _name_model(
+    args: argparse.Namespace, given: dict[str, dict[str, Any]], modalities: tuple[str, str], record: "RunRecord"
+) -> None:
+    """Settle which network is used, where one is, and note it; with --all a missing one is told later."""
+    from MSLFusionLib.fusion import learned
+
+    settings = given.get(learned.ARCHITECTURE)
+    if settings is None:
+        return
+    try:
+        path = learned.model_file(modalities, settings.get("model", ""))
+    except InputError:
+        if not args.all:
+            raise
+        return
+    settings["model"] = str(path)
+    record.add_input("model", path)
 
 
 def _fused(

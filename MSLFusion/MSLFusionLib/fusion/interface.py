@@ -70,8 +70,11 @@ class Parameter:
         kind = type(self.default)
         try:
             number = kind(value)
-        except (TypeError, ValueError):
-            raise InputError(f"{self.name} must be {_KINDS[kind]}, not {value!r}.") from None
+            whole = kind is not int or float(value) == number
+        except (TypeError, ValueError, OverflowError):
+            whole = False
+        if not whole:
+            raise InputError(f"{self.name} must be {_KINDS[kind]}, not {value!r}.")
         if isinstance(number, str):
             if self.choices and number not in self.choices:
                 raise InputError(f"{self.name} must be one of {', '.join(self.choices)}, not '{number}'.")

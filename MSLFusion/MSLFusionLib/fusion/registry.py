@@ -3,10 +3,11 @@
 import importlib.util
 
 from MSLFusionLib.errors import InputError
-from MSLFusionLib.fusion import blend, guided, scales
+from MSLFusionLib.fusion import blend, guided, learned, scales
 from MSLFusionLib.fusion.interface import Method, Parameter
 
 PYWAVELETS = "PyWavelets"
+MODEL = "a DC2Fusion model for the two modalities"
 
 _LEVELS = Parameter("levels", 4, "how many times the size is halved, where it allows", 1, 8)
 
@@ -63,6 +64,18 @@ METHODS: dict[str, Method] = {
             ),
             colour=True,
         ),
+        Method(
+            learned.ARCHITECTURE,
+            "DC2Fusion",
+            "A network that lets each volume look into the other where they correspond.",
+            learned.dc2fusion,
+            (
+                Parameter("model", "", "name or file; empty: the installed one for the two modalities"),
+                Parameter("device", "auto", "where it runs: auto, cpu or cuda[:N]"),
+                Parameter("block", 96, "voxels a side that it works on at a time; does not change the result", 8, 1024),
+            ),
+            needs=MODEL,
+        ),
     )
 }
 
@@ -76,4 +89,11 @@ def find(name: str) -> Method:
 
 def ready(method: Method) -> bool:
     """Whether what the method needs beside two images is there."""
+    if method.needs == MODEL:
+        return bool(learned.installed_pairs())
     return method.needs != PYWAVELETS or importlib.util.find_spec("pywt") is not None
+
+
+def pairs(method: Method) -> list[tuple[str, str]]:
+    """The modalities that the method can fuse here, in either order; empty for any."""
+    return learned.installed_pairs() if method.needs == MODEL else list(method.modalities)

@@ -156,11 +156,12 @@ def load_checkpoint(path: Path | str, device: str = "cpu") -> LoadedModel:
     return LoadedModel(model.eval().to(device), card, path, str(card["name"]), statistics)
 
 
-def list_models(folders: Iterable[Path] = ()) -> list[ModelInfo]:
+def list_models(folders: Iterable[Path] = (), architecture: str | None = "msl") -> list[ModelInfo]:
     """Every model to choose from: shipped ones, those in the user's folders (see `model_folders`) and in `folders`.
 
     A name is the file's without its ending; where an earlier model has it already, the whole path. What a folder that
-    is no folder of models may cost is bounded: see MAX_ENTRIES, MAX_LISTED and MAX_LISTED_HEADER.
+    is no folder of models may cost is bounded: see MAX_ENTRIES, MAX_LISTED and MAX_LISTED_HEADER. architecture: only
+    networks of this kind (see nets.registry); None for all.
     """
     models: list[ModelInfo] = []
     names, files = set(), set()
@@ -171,7 +172,7 @@ def list_models(folders: Iterable[Path] = ()) -> list[ModelInfo]:
                 card = None if file in files else read_card(path, MAX_LISTED_HEADER)
             except InputError:
                 continue  # a foreign file beside our models is no error until somebody asks for it
-            if card is not None:
+            if card is not None and architecture in (None, card["architecture"]):
                 name = str(path) if path.stem in names else path.stem
                 models.append(ModelInfo(name, path, card))
                 names.add(name)
@@ -197,14 +198,17 @@ def model_folders() -> list[Path]:
     return [models_folder(), *(named or [user_models_folder()])]
 
 
-def find_model(name_or_path: str | Path) -> Path:
-    """The file of a model given by name or path; InputError when there is none, with the names there are."""
+def find_model(name_or_path: str | Path, architecture: str | None = None) -> Path:
+    """The file of a model given by name or path; InputError when there is none, with the names there are.
+
+    architecture: of the models that names stand for, None for all.
+    """
     text = str(name_or_path)
     if Path(text).suffix or os.sep in text:
         if not Path(text).is_file():
             raise InputError(f"The model file {text} does not exist.")
         return Path(text)
-    models = list_models()
+    models = list_models(architecture=architecture)
     for info in models:
         if info.name == text:
             return info.path

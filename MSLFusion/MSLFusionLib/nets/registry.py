@@ -6,10 +6,12 @@ from typing import Any
 from torch import nn
 
 from MSLFusionLib.errors import InputError
+from MSLFusionLib.nets.dc2fusion import DC2Config, DC2Fusion
 from MSLFusionLib.nets.msl import MSL, MSLConfig
 
 _BUILDERS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
     "msl": lambda config: MSL(MSLConfig.from_dict(config)),
+    "dc2fusion": lambda config: DC2Fusion(DC2Config.from_dict(config)),
 }
 
 ARCHITECTURES = tuple(_BUILDERS)
