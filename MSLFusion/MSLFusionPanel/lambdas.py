@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from MSLFusionLib.errors import InputError
 from MSLFusionPanel import slices
+from MSLFusionPanel.findlambda import FindLambda
 from MSLFusionPanel.inputs import collect, volume_state
 from MSLFusionPanel.lambdamap import lambda_state, map_steps, result_grid
 from MSLFusionPanel.overlay import Overlay
@@ -38,6 +39,7 @@ class LambdaSection(Section):
     def __init__(self, panel: "Panel") -> None:
         super().__init__(panel)
         self.paint = Paint(self)
+        self.search = FindLambda(self)
         self.preview = Preview(panel, self._soon)
         self.overlay = Overlay(panel)
         self._task: Task | None = None
@@ -54,6 +56,7 @@ class LambdaSection(Section):
     def setup(self) -> None:
         """Connect the widgets."""
         self.paint.setup()
+        self.search.setup()
 
     def update(self) -> None:
         """Frames, table, messages; what follows is brought up to date a moment later."""
@@ -72,6 +75,7 @@ class LambdaSection(Section):
         else:
             self.message("lambdaMessage", self.paint.complaint, "failure")
         self.message("previewInfo", self.preview.info(), "info")
+        self.search.update()
         if self.panel.task is not None and not self._job and self._task is not None:
             self._task.cancel()  # what a long job asks of the worker goes first
         self._job = self.panel.task is not None
@@ -93,6 +97,7 @@ class LambdaSection(Section):
         self.preview.forget()
         self.overlay.forget()
         self.paint.scene_closed()
+        self.search.scene_closed()
 
     def cleanup(self) -> None:
         """The module ends."""

@@ -134,6 +134,19 @@ class LambdaMode(Enum):
         }[self]
 
 
+class Objective(Enum):
+    """What a lambda map is looked for by; values as in recon.objectives."""
+
+    MUTUAL_INFORMATION = "mutual-information"
+    ENTROPY = "entropy"
+
+    def label(self) -> str:
+        """What the selector shows."""
+        if self is Objective.MUTUAL_INFORMATION:
+            return _("Mutual information with CT and MR")
+        return _("Entropy of the hybrid")
+
+
 @parameterPack
 class DataParameters:
     """Section 1: the volumes; the MR may lie anywhere until it is coregistered."""
@@ -188,7 +201,8 @@ class ModelParameters:
 
 @parameterPack
 class LambdaParameters:
-    """Section 5. value: of NUMBER; background: where nothing is painted."""
+    """Section 5. value: of NUMBER; background: where nothing is painted. objective, alpha (weight of total variation),
+    steps (evaluations for a slice), oneSlice (only the one in view): of the search for a map."""
 
     mode: LambdaMode = LambdaMode.NUMBER
     value: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
@@ -197,6 +211,10 @@ class LambdaParameters:
     volume: vtkMRMLScalarVolumeNode
     overlay: bool = False
     overlayOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.4
+    objective: Objective = Objective.MUTUAL_INFORMATION
+    alpha: Annotated[float, WithinRange(0.0, 1.0)] = 0.001
+    steps: Annotated[int, WithinRange(1, 1000)] = 60
+    oneSlice: bool = False
 
 
 @parameterPack

@@ -279,6 +279,7 @@ def _stage_words(stage: str) -> str:
         "decode": _("Decoding slices"),
         "compare": _("Comparing"),
         "sensor images": _("Making sensor images"),
+        "optimise lambda": _("Searching"),
         "trust maps": _("Reconstructing from parts of the data"),
         "ground truth": _("Fetching what was measured"),
         "open model": _("Opening the model"),

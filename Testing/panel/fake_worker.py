@@ -276,6 +276,26 @@ class FakeWorker:
                 header = {"type": "part", "id": message.id, "kind": kind, "slices": [number]}
                 self._send(header, {"planes": volume[number : number + 1]})
 
+    def search_part(self, number: int, values: list[float], finished: bool = False, lam: float = 0.8) -> None:
+        """A part of the oldest waiting search: lambda 0.4 in this slice, with more points of the curve."""
+        message = self._waiting[0]
+        _z, y, x = self._opened(message)["shape"]
+        header = {"type": "part", "id": message.id, "kind": "lambda", "slices": [number], "finished": finished}
+        header |= {"curve": [[step, value] for step, value in enumerate(values)], "value": values[-1]}
+        self._send({**header, "best_constant": [lam, 1.0]}, {"planes": np.full((1, y, x), 0.4, np.float32)})
+
+    def _optimize_lambda(self, message: Message) -> Any:
+        shape = self._opened(message)["shape"]
+        first, last = message.header.get("slices", [0, shape[0] - 1])
+        for number in range(first, last + 1):
+            self._send_search(message, number)
+        return {"complete": True, "value": 1.5, "best_constants": 1.0, "slices": []}, {}
+
+    def _send_search(self, message: Message, number: int) -> None:
+        self._waiting.appendleft(message)
+        self.search_part(number, [1.0, 1.2, 1.5], True)
+        self._waiting.popleft()
+
     def _metrics(self, message: Message) -> Any:
         self._opened(message)
         rows = [_row(f"lambda {lam:g}", "hybrid", lam) for lam in message.header["lambdas"]]

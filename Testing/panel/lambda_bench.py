@@ -62,6 +62,9 @@ class Bench:
             self._due = True
             qt.QTimer.singleShot(0, self._update)
 
+    def runs(self, _owner: Any) -> bool:
+        return False
+
     def _update(self) -> None:
         self._due = False
         if self.parameters is not None:
