@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Hashable, Mapping, Sequence
 from typing import Any
 
+import qt
 from slicer.i18n import tr as _
 
 from MSLFusionPanel.links import ProcessLink
@@ -18,6 +19,8 @@ from MSLFusionPanel.process import batch_command, environment
 from MSLFusionPanel.task import wait_for
 from MSLFusionPanel.words import as_sentence
 
+DELAY_MS = 500
+"""How long a question waits for a newer one."""
 _LOG_LINES = 50
 Report = Callable[[str, int, int, float | None], Any]
 
@@ -104,40 +107,45 @@ def finished(
 class Inquiry:
     """One question to the command line, asked once for each thing that it is about.
 
-    answer: the result, None without one. problem: the sentence of a failure. A new question takes the place of the one
-    before.
+    answer: the result, None without one. problem: the sentence of a failure. pending: whether the answer is not there
+    yet. A new question takes the place of the one before; it waits a little, since a path that is being typed changes
+    with each key.
     """
 
     def __init__(self, changed: Callable[[], Any]) -> None:
         self.answer: Mapping[str, Any] | None = None
         self.problem = ""
+        self.pending = False
         self._changed = changed
         self._about: Hashable = None
         self._command: Command | None = None
-
-    @property
-    def pending(self) -> bool:
-        """Whether the answer is not there yet."""
-        return self._command is not None
+        self._number = 0
 
     def ask(self, about: Hashable, words: Sequence[str]) -> None:
         """Run these words; nothing happens when `about` was asked last."""
         if about == self._about:
             return
         self.forget()
-        self._about = about
-        self._command = Command(words)
-        self._command.start(lambda answer: self._ended(answer, ""), lambda problem: self._ended(None, problem))
+        self._about, self.pending = about, True
+        number = self._number
+
+        def start() -> None:
+            if number == self._number:
+                self._command = Command(words)
+                self._command.start(lambda answer: self._ended(answer, ""), lambda problem: self._ended(None, problem))
+
+        qt.QTimer.singleShot(DELAY_MS, start)
 
     def forget(self) -> None:
         """As if nothing had been asked."""
         command, self._command = self._command, None
-        self.answer, self.problem, self._about = None, "", None
+        self.answer, self.problem, self._about, self.pending = None, "", None, False
+        self._number += 1
         if command is not None:
             command.stop()
 
     def _ended(self, answer: Mapping[str, Any] | None, problem: str) -> None:
-        self._command = None
+        self._command, self.pending = None, False
         self.answer, self.problem = answer, as_sentence(problem)
         self._changed()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_opened import FakeCommands, OpenedTraining
+from training_opened import OpenedTraining, use_fakes
 from turns import settle
 
 from MSLFusionTrainingLib.config import PRESETS, TrainConfig
@@ -14,11 +14,7 @@ from MSLFusionTrainingLib.configfile import SETTINGS
 
 @pytest.fixture
 def opened(slicer_app: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[OpenedTraining]:
-    from MSLFusionPanel import install
-    from MSLFusionTrainingPanel import command
-
-    monkeypatch.setattr(command, "Command", FakeCommands())
-    monkeypatch.setattr(install, "missing_packages", lambda: [])
+    use_fakes(monkeypatch)
     panel = OpenedTraining()
     yield panel
     panel.close()

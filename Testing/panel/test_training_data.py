@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from training_opened import FakeCommands, OpenedTraining
+from training_opened import FakeCommands, OpenedTraining, use_fakes
 from turns import settle, until
 
 SCANS = {"type": "result", "kind": "scans", "modalities": ["ct", "t1"]}
@@ -35,13 +35,7 @@ def row(name: str, problem: str = "") -> dict[str, Any]:
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> FakeCommands:
-    from MSLFusionPanel import install
-    from MSLFusionTrainingPanel import command
-
-    fake = FakeCommands()
-    monkeypatch.setattr(command, "Command", fake)
-    monkeypatch.setattr(install, "missing_packages", lambda: [])
-    return fake
+    return use_fakes(monkeypatch)
 
 
 @pytest.fixture
@@ -93,6 +87,21 @@ def test_modalities_that_cannot_be(opened: OpenedTraining, typed: str, said: str
     settle()
     assert said in opened.text("modalitiesMessage")
     assert opened.kind("modalitiesMessage") == "error"
+
+
+def test_a_path_that_is_being_typed_is_looked_at_once(
+    opened: OpenedTraining, commands: FakeCommands, tmp_path: Path
+) -> None:
+    from MSLFusionTrainingPanel.parameters import DataSource
+
+    opened.parameters.data.source = DataSource.FOLDER
+    settle()
+    folder = scans(tmp_path)
+    for length in range(len(str(tmp_path)) - 1, len(str(folder)) + 1):
+        opened.ui.scansFolderPath.comboBox().setEditText(str(folder)[:length])
+        opened.panel.update()
+    settle()
+    assert [command.words[1] for command in commands.started] == [str(folder)]
 
 
 def test_a_folder_that_cannot_be_searched(opened: OpenedTraining, commands: FakeCommands, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from opened import ROOT
-from training_opened import FakeCommands, OpenedTraining, own_python
+from training_opened import OpenedTraining, own_python, use_fakes
 from turns import settle, until
 
 MODULE = ROOT / "MSLFusionTraining" / "MSLFusionTraining.py"
@@ -67,9 +67,7 @@ def test_a_reload_brings_new_code_and_keeps_the_parameters(slicer_app: Any) -> N
 def test_a_closed_scene_is_a_fresh_start(
     slicer_app: Any, scene: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from MSLFusionTrainingPanel import command
-
-    monkeypatch.setattr(command, "Command", FakeCommands())
+    use_fakes(monkeypatch)
     opened = OpenedTraining()
     opened.ui.batchSpinBox.value = 3
     opened.parameters.run.folder = str(tmp_path)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from opened import ROOT, write_model
-from training_opened import FakeCommands, OpenedTraining
+from training_opened import FakeCommands, OpenedTraining, use_fakes
 from turns import settle
 
 
@@ -20,13 +20,7 @@ def models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> FakeCommands:
-    from MSLFusionPanel import install
-    from MSLFusionTrainingPanel import command
-
-    fake = FakeCommands()
-    monkeypatch.setattr(command, "Command", fake)
-    monkeypatch.setattr(install, "missing_packages", lambda: [])
-    return fake
+    return use_fakes(monkeypatch)
 
 
 @pytest.fixture

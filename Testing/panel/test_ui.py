@@ -11,7 +11,7 @@ import pytest
 from opened import ROOT, Opened
 from PySide6 import QtCore, QtWidgets
 from standins.slicer_panel.ui_files import check_ui
-from training_opened import FakeCommands, OpenedTraining
+from training_opened import OpenedTraining, use_fakes
 from turns import settle
 
 TRAINING_FILE = ROOT / "MSLFusionTraining" / "Resources" / "UI" / "MSLFusionTraining.ui"
@@ -70,11 +70,7 @@ def module(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def opened(module: str, slicer_app: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The panel of that module."""
-    from MSLFusionPanel import install
-    from MSLFusionTrainingPanel import command
-
-    monkeypatch.setattr(install, "missing_packages", lambda: [])
-    monkeypatch.setattr(command, "Command", FakeCommands())
+    use_fakes(monkeypatch)
     panel = Opened() if module == "MSLFusion" else OpenedTraining()
     yield panel
     panel.close()

@@ -110,9 +110,22 @@ class FakeCommand:
             self._fail(sentence)
 
 
+def use_fakes(monkeypatch: Any) -> FakeCommands:
+    """No processes and no waiting; all packages are there."""
+    from MSLFusionPanel import install
+    from MSLFusionTrainingPanel import command
+
+    fake = FakeCommands()
+    monkeypatch.setattr(command, "Command", fake)
+    monkeypatch.setattr(command, "DELAY_MS", 0)
+    monkeypatch.setattr(install, "missing_packages", lambda: [])
+    return fake
+
+
 def own_python(monkeypatch: Any) -> None:
     """Commands run by this Python instead of Slicer's."""
     from MSLFusionTrainingPanel import command
 
+    monkeypatch.setattr(command, "DELAY_MS", 0)
     script = str(ROOT / "MSLFusion" / "batch.py")
     monkeypatch.setattr(command, "batch_command", lambda *words: [sys.executable, script, *words])
