@@ -49,8 +49,10 @@ class Display:
             self._before = layouts.arrange(self._pictures.rows if self.samples else [], charts) or self._before
 
     def another_run(self) -> None:
-        """Another run is looked at: its curves take the place of those that are shown, its pictures are to come."""
-        self._pictures.remove()
+        """Another run is looked at: what was shown goes, and comes again once that run has something to show."""
+        curves, samples = self.curves, self.samples
+        self.remove()
+        self.curves, self.samples = curves, samples
         self._arrange = self.shown
 
     def remove(self) -> None:

@@ -203,3 +203,16 @@ def test_a_damaged_picture_is_no_picture(spoilt: bytes | None, bench: Bench, sce
     press(bench, "samplesButton", lambda: bench.run._watcher.waits_s == 0)
     press(bench, "curvesButton", lambda: count(scene)[1] == 2)  # and everything else works
     assert count(scene)[3] == 0
+
+
+def test_another_run_takes_their_place(bench: Bench, scene: Any, folder: Path, tmp_path: Path) -> None:
+    from MSLFusionTrainingPanel import layouts
+
+    press(bench, "curvesButton", lambda: count(scene)[1] == 2)
+    press(bench, "samplesButton", lambda: count(scene)[3] == 6)
+    bench.open(tmp_path / "other")
+    until(lambda: not layouts.shown())
+    assert count(scene)[3] == 0
+    bench.open(folder)
+    until(lambda: count(scene)[3] == 6 and layouts.shown())
+    assert count(scene)[:3] == [2, 2, 6]
