@@ -1,5 +1,6 @@
 """Trust maps of whole volumes: where they lie, what they are made of, that they come out the same again."""
 
+import itertools
 import json
 
 import numpy as np
@@ -201,3 +202,24 @@ def test_cancelling_stops_between_the_passes():
 def test_impossible_plans_are_refused(wrong):
     with pytest.raises(InputError):
         TrustPlan(**wrong)
+
+
+@pytest.mark.parametrize("given", ["ct", "mr"])
+def test_one_modality_is_masked_over_all_of_lambda_and_never_taken_for_zeros(given):
+    reconstructor = tiny()
+    volumes = dict(zip(("ct", "mr"), ellipsoids(), strict=True))
+    lambdas = [0.0, 0.25, 0.5, 0.75, 1.0]
+    alone = reconstructor.reconstruct(lambdas, plan=PLAN, modalities=(given,), **{given: volumes[given]})
+    masked = reconstructor.reconstruct(lambdas, plan=PLAN, modalities=(given,), **volumes)
+    found = [sitk.GetArrayFromImage(image) for _, image in alone.hybrids]
+    if given == "ct":  # else the MR's own body says where the slices lie
+        for one, (_, other) in zip(found, masked.hybrids, strict=True):
+            np.testing.assert_array_equal(one, sitk.GetArrayFromImage(other))
+    assert all(np.abs(a - b).max() > 1e-3 for a, b in itertools.pairwise(found))
+    assert alone.synthesised == masked.synthesised == ("mr" if given == "ct" else "ct",)
+    source = reconstructor.source(plan=PLAN, **volumes)
+    images = list(reconstructor.measure(source, source.occupied[2:3]))
+    seen = reconstructor.encode(tuple(images), (given,))
+    images[0 if given == "mr" else 1] = torch.zeros_like(images[0])
+    zeros = reconstructor.encode(tuple(images))
+    assert float((reconstructor.decode(seen, 0.5) - reconstructor.decode(zeros, 0.5)).abs().max()) > 1e-3
