@@ -78,17 +78,18 @@ def changes(
     noise: SensorNoise,
     ct: Tensor | None,
     mr: Tensor | None,
+    refined: bool = False,
     job: Job = NO_JOB,
 ) -> Changes:
     """What the measurement changes in a network's CT (lambda 0) and MR (lambda 1), each (n, 1, H, W) in [0, 1].
 
     ct, mr: None for a modality that is not to be corrected. Several coils without sensitivities get them from the
     centre of their k-space; where that is too small for it, or empty, the MR is left as it is. An MR that was measured
-    on a grid of its own comes with the image it is to become (SensorBatch.mr_consistent).
+    on a grid of its own comes with the image it is to become (SensorBatch.mr_consistent). refined: see consistent_ct.
     """
     of_ct = of_mr = None
     if ct is not None and scanners.ct is not None and data.sinogram is not None:
-        of_ct = consistent_ct(scanners.ct, data.sinogram, ct, noise.photons, job=job) - ct
+        of_ct = consistent_ct(scanners.ct, data.sinogram, ct, noise.photons, refined=refined, job=job) - ct
     if mr is not None and scanners.mr is not None and data.kspace is not None:
         of_mr = corrected_mr(scanners.mr, data.kspace, mr, noise.kspace_sigma, job) - mr
     elif mr is not None and data.mr_consistent is not None:
@@ -132,6 +133,7 @@ def consistent_ct(
     photons: float | None = None,
     unit: float = MU_MAX,
     steps: int = CT_STEPS,
+    refined: bool = False,
     job: Job = NO_JOB,
 ) -> Tensor:
     """The network's CT (N, 1, H, W) in [0, 1], `steps` steps nearer to its sinogram (N, 1, views, bins).
@@ -141,7 +143,9 @@ def consistent_ct(
     which makes the steps large; without noise that does not change what they lead to. With noise each ray has the
     weight 1 / (v + 3 mean v), v = exp(y) / photons its variance, and the few steps end before noise is fitted. Each
     step is followed by one towards less total variation (see the module).
-    unit: attenuation in 1/mm of one unit of the image. photons: None for no noise. A pixel on a ray that met nothing
+    refined: the image was corrected once and refined. With noise it is then followed as far as it explains the data
+    better than noise allows them to be explained, slice by slice. unit: attenuation in 1/mm of one unit of the image.
+    photons: None for no noise. A pixel on a ray that met nothing
     stays empty where there is no noise. Raises Cancelled between the steps.
     """
     line = sinogram / unit
@@ -167,7 +171,7 @@ def consistent_ct(
         grain = grain * variance.sqrt() / unit
         unforeseen = (unforeseen - _power(_backprojected(operator, grain))).clamp_min(0.0)
         brought = _power(step * operator.adjoint(roots * _filtered(roots * grain)))
-    smoothing = _smoothing(artefacts, unforeseen, brought, _CT_NOISE)
+    smoothing, share = _smoothing(artefacts, unforeseen, brought, _CT_NOISE)
     momentum, dual = 1.0, None
     for _ in range(steps):
         job.check()
@@ -178,7 +182,7 @@ def consistent_ct(
         following = (1.0 + math.sqrt(1.0 + 4.0 * momentum**2)) / 2.0
         ahead = moved + (momentum - 1.0) / following * (moved - found)
         found, momentum = moved, following
-    return found
+    return image + share * (found - image) if refined and photons is not None else found
 
 
 def _backprojected(operator: CTOperator, sinogram: Tensor) -> Tensor:
@@ -194,15 +198,18 @@ def _power(images: Tensor) -> Tensor:
     return images.square().mean(dim=(1, 2, 3), keepdim=True)
 
 
-def _smoothing(artefacts: Tensor, unforeseen: Tensor, noise: Tensor, share: float) -> Tensor:
-    """The weight of the total variation in each slice, from mean squares (N, 1, 1, 1) in the image.
+def _smoothing(artefacts: Tensor, unforeseen: Tensor, noise: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """The weight of the total variation in each slice, and how much of it is for the network's errors, not for noise.
+
+    From mean squares (N, 1, 1, 1) in the image.
 
     artefacts: what this sampling makes of the network's image; unforeseen: by how much it is off from what was
     measured. Their geometric mean tells how wrong it may be where nothing was measured: no weight for a network that
     foresaw everything, or for an image that this sampling holds whole. noise: what the data bring into the image.
     """
-    wrong = (artefacts * unforeseen + _TINY).sqrt()
-    return (_WRONG**2 * wrong + share**2 * noise + _TINY).sqrt().clamp_max(_LARGEST_WEIGHT)
+    wrong = _WRONG**2 * (artefacts * unforeseen + _TINY).sqrt()
+    both = wrong + share**2 * noise
+    return (both + _TINY).sqrt().clamp_max(_LARGEST_WEIGHT), wrong / both
 
 
 _eigenvalues: dict[tuple[FanBeamGeometry, str, str], float] = {}
@@ -305,7 +312,7 @@ def consistent_mr(
         return power.expand_as(kspace.real).sum(dim=(1, 2, 3), keepdim=True) * wave**2
 
     unforeseen = in_image((samples - network * known).abs().square() - noise).clamp_min(0.0)
-    smoothing = _smoothing(artefacts, unforeseen, in_image(weight.square() * noise), _MR_NOISE)
+    smoothing, _ = _smoothing(artefacts, unforeseen, in_image(weight.square() * noise), _MR_NOISE)
     momentum, dual = 1.0, None
     for _ in range(steps):
         job.check()

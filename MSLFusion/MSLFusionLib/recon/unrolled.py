@@ -37,7 +37,7 @@ def unrolled(
             refined = refiner(now, changed, sensors)
             now = [image.clamp(0.0, 1.0) for image in refined]
         ct, mr = (image if sensor is not None else None for image, sensor in zip(now, sensors, strict=True))
-        found = changes(scanners, data, noise, ct, mr, job)
+        found = changes(scanners, data, noise, ct, mr, stage > 0, job)
         changed = [found.ct, found.mr]
         now = [_added(image, change) for image, change in zip(now, changed, strict=True)]
     total = [
