@@ -48,11 +48,14 @@ def test_what_cannot_be_done_is_one_sentence(files, tmp_path, monkeypatch, capsy
 
 def test_benchmark_of_volumes_gives_their_scores(files, capsys):
     words = ["benchmark", "trust", "--ct", files.ct, "--mr", files.mr, "--no-register", "--model", files.model]
-    assert cli.main([str(word) for word in [*words, "--slices", 2, "--json"]]) == 0
+    assert cli.main([str(word) for word in [*words, "--slices", 2, "--errors", 1, "--passes", 2, "--json"]]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert told["familiarity"] == [
         {"input": "ct.nrrd and mr.nrrd", "from": "CT and MR", "score": None, "beyond": 0.0, "slices": 0}
     ]
+    assert [row["image"] for row in told["images"]][:3] == ["CT from CT and MR", "MR from CT and MR", "CT from CT"]
+    assert all(0 <= row["auc_worst"] <= row["auc"] <= 1 for row in told["images"])
+    assert all(row["spread"] >= 0 < row["mae"] for row in told["images"])
 
 
 def test_heads_to_learn_from():
@@ -68,3 +71,9 @@ def test_heads_to_learn_from():
 
 def test_default_passes_are_the_same_everywhere():
     assert reconstruct.TRUST_PASSES == trust.PASSES
+
+
+def test_errors_need_a_pair(files, capsys):
+    words = ["benchmark", "trust", "--ct", files.ct, "--model", files.model, "--errors", 1]
+    assert cli.main([str(word) for word in words]) == 2
+    assert "--errors needs both" in capsys.readouterr().err

@@ -26,7 +26,9 @@ def test_a_tumour_of_the_mr_alone_shows_only_where_the_mr_was_measured(shipped):
     assert contrast(one.mr, one) < -0.1
     share = {}
     for seen in (("ct", "mr"), ("ct",)):
-        images, maps, calibrated = reconstructed(shipped, one, SamplingPlan(), TrustPlan(2), seen)
+        images, maps, calibrated = reconstructed(
+            shipped, (one.ct, one.mr), SamplingPlan(), TrustPlan(2), seen, options.pixel_mm
+        )
         assert calibrated
         share[seen] = contrast(images["mr"], one) / contrast(one.mr, one)
         for kind, truth in (("ct", one.ct), ("mr", one.mr)):
@@ -51,4 +53,5 @@ def test_area_under_the_curve_of_known_scores():
     assert area_under_curve(np.array([1.0, 2.0, 3.0, 4.0]), positive) == 1.0
     assert area_under_curve(np.array([4.0, 3.0, 2.0, 1.0]), positive) == 0.0
     assert area_under_curve(np.ones(4), positive) == 0.5
+    assert area_under_curve(np.arange(4.0), np.ones(4, bool)) == 0.5
     assert area_under_curve(np.array([1.0, 3.0, 2.0, 4.0]), positive) == 0.75

@@ -80,13 +80,14 @@ def contrast(image: np.ndarray, one: TumourSlice) -> float:
 
 
 def area_under_curve(score: np.ndarray, positive: np.ndarray) -> float:
-    """Of the receiver's operating characteristic, by ranks (Hanley & McNeil, Radiology 143:29, 1982)."""
+    """Of the receiver's operating characteristic, by ranks (Hanley & McNeil, Radiology 143:29, 1982); 0.5 where there
+    is only one kind."""
     from scipy import stats
 
     ranks, ones = stats.rankdata(score), int(positive.sum())
     zeros = positive.size - ones
     if not ones or not zeros:
-        raise InputError("An area under the curve needs pixels of both kinds.")
+        return 0.5
     return float((ranks[positive.ravel()].sum() - ones * (ones + 1) / 2) / (ones * zeros))
 
 
@@ -103,40 +104,17 @@ def run(
     it, with the worst head's. tumour: its contrast in the MR that is measured and in those reconstructed.
     Raises InputError for heads without a visible tumour, Cancelled.
     """
-    rows: dict[tuple[str, str], list[tuple[float, float, float, float]]] = {}
+    table = _Table()
     contrasts: dict[str, list[float]] = {}
-    calibrated = True
     for done, seed in enumerate(seeds):
         one = tumour_slice(int(seed), reconstructor.options().size, reconstructor.options().pixel_mm)
         contrasts.setdefault("measured MR", []).append(contrast(one.mr, one))
-        head = (one.ct > _BODY) | (one.mr > _BODY)
         for part, seen in enumerate(SETS):
             job.step("trust", done * len(SETS) + part, len(seeds) * len(SETS))
-            images, maps, calibrated = reconstructed(reconstructor, one, plan, trust, seen, job)
-            name = " and ".join(kind.upper() for kind in seen)
-            contrasts.setdefault(f"MR from {name}", []).append(contrast(images["mr"], one))
-            for kind, truth in (("ct", one.ct), ("mr", one.mr)):
-                error, uncertainty = np.abs(images[kind] - truth), maps[f"uncertainty-{kind}"]
-                whole = area_under_curve(uncertainty, error > np.percentile(error, _WORST))
-                inside = area_under_curve(uncertainty[head], error[head] > np.percentile(error[head], _WORST))
-                found = (float(error[head].mean()), float(uncertainty[head].mean()), whole, inside)
-                rows.setdefault((f"{kind.upper()} from {name}", kind), []).append(found)
+            pixel = reconstructor.options().pixel_mm
+            images = table.see(reconstructor, (one.ct, one.mr), pixel, plan, trust, seen, one.seed, job)
+            contrasts.setdefault(f"MR from {_names(seen)}", []).append(contrast(images["mr"], one))
     job.step("trust", len(seeds) * len(SETS), len(seeds) * len(SETS))
-    images_table = []
-    for (title, _), values in rows.items():
-        error_mean, expected, whole_mean, head_mean = np.mean(values, axis=0).tolist()
-        worst = np.min(values, axis=0).tolist()
-        images_table.append(
-            {
-                "image": title,
-                "mae": error_mean,
-                "expected" if calibrated else "spread": expected,
-                "auc": whole_mean,
-                "auc_worst": worst[2],
-                "auc_head": head_mean,
-                "auc_head_worst": worst[3],
-            }
-        )
     truth_contrast = np.array(contrasts["measured MR"])
     tumour = [
         {
@@ -152,33 +130,107 @@ def run(
         "heads": list(map(int, seeds)),
         "sampling": plan.to_dict(),
         "passes": trust.passes,
-        "images": images_table,
+        "images": table.rows(),
         "tumour": tumour,
     }
 
 
+def errors(
+    reconstructor: "Reconstructor",
+    ct: "sitk.Image",
+    mr: "sitk.Image",
+    plan: "SamplingPlan",
+    trust: "TrustPlan",
+    slices: int = 3,
+    job: Job = NO_JOB,
+) -> list[dict[str, Any]]:
+    """The rows "images" of `run` for a CT and an MR on one grid, of slices evenly over the middle half of them."""
+    source = reconstructor.source(ct=ct, mr=mr, plan=plan)
+    count = len(source.occupied)
+    numbers = source.occupied[np.linspace(count / 4, 3 * (count - 1) / 4, slices).round().astype(int)]
+    table = _Table()
+    for done, number in enumerate(numbers.tolist()):
+        truth = [image[0] for image in source.truth(np.array([number])) if image is not None]
+        for part, seen in enumerate(SETS):
+            job.step("trust", done * len(SETS) + part, slices * len(SETS))
+            pair = (truth[0], truth[1])
+            table.see(reconstructor, pair, source.grid.pixel_mm, plan, trust, seen, number, job)
+    job.step("trust", slices * len(SETS), slices * len(SETS))
+    return table.rows()
+
+
+class _Table:
+    """Errors beside uncertainties, image by image."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, list[tuple[float, float, float, float]]] = {}
+        self._calibrated = True
+
+    def see(
+        self,
+        reconstructor: "Reconstructor",
+        pair: tuple[np.ndarray, np.ndarray],
+        pixel_mm: float,
+        plan: "SamplingPlan",
+        trust: "TrustPlan",
+        seen: Sequence[str],
+        number: int,
+        job: Job,
+    ) -> dict[str, np.ndarray]:
+        """One slice from some of its modalities: its CT and MR, (H, W)."""
+        images, maps, calibrated = reconstructed(reconstructor, pair, plan, trust, seen, pixel_mm, number, job)
+        self._calibrated &= calibrated
+        head = (pair[0] > _BODY) | (pair[1] > _BODY)
+        for kind, truth in zip(("ct", "mr"), pair, strict=True):
+            error, uncertainty = np.abs(images[kind] - truth), maps[f"uncertainty-{kind}"]
+            whole = area_under_curve(uncertainty, error > np.percentile(error, _WORST))
+            inside = area_under_curve(uncertainty[head], error[head] > np.percentile(error[head], _WORST))
+            found = (float(error[head].mean()), float(uncertainty[head].mean()), whole, inside)
+            self._rows.setdefault(f"{kind.upper()} from {_names(seen)}", []).append(found)
+        return images
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Means over the slices, and the worst slice's areas under the curve."""
+        rows = []
+        for title, values in self._rows.items():
+            error, expected, whole, inside = np.mean(values, axis=0).tolist()
+            worst = np.min(values, axis=0).tolist()
+            row = {"image": title, "mae": error, "expected" if self._calibrated else "spread": expected}
+            areas = {"auc": whole, "auc_worst": worst[2], "auc_head": inside, "auc_head_worst": worst[3]}
+            rows.append(row | areas)
+        return rows
+
+
+def _names(seen: Sequence[str]) -> str:
+    return " and ".join(kind.upper() for kind in seen)
+
+
 def reconstructed(
     reconstructor: "Reconstructor",
-    one: TumourSlice,
+    pair: tuple[np.ndarray, np.ndarray],
     plan: "SamplingPlan",
     trust: "TrustPlan",
     seen: Sequence[str],
+    pixel_mm: float,
+    number: int = 0,
     job: Job = NO_JOB,
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], bool]:
-    """CT and MR, the trust maps by kind, all (H, W), and whether the uncertainty is an expected error."""
+    """CT and MR, the trust maps by kind, all (H, W), and whether the uncertainty is an expected error.
+
+    pair: CT and MR of a slice, float32 (H, W) in [0, 1]. number: of the slice, which its noise depends on.
+    """
     import torch
 
     from MSLFusionLib.recon.noise_level import SensorNoise
     from MSLFusionLib.recon.simulate import Scanners
     from MSLFusionLib.recon.trust import Measured, TrustSummary, trust_maps
 
-    device = reconstructor.device
-    pixel = reconstructor.options().pixel_mm
-    scanners = Scanners.of_plan(plan, one.ct.shape, pixel, str(device), seen, reconstructor.official_fbp)
-    ct, mr = (torch.from_numpy(image)[None, None].to(device) for image in (one.ct, one.mr))
+    device, size = reconstructor.device, (int(pair[0].shape[0]), int(pair[0].shape[1]))
+    scanners = Scanners.of_plan(plan, size, pixel_mm, str(device), seen, reconstructor.official_fbp)
+    ct, mr = (torch.from_numpy(np.ascontiguousarray(image))[None, None].to(device) for image in pair)
     noise = SensorNoise(plan.photons, plan.kspace_sigma)
     with torch.inference_mode():
-        data = scanners.measure(ct if "ct" in seen else None, mr if "mr" in seen else None, [one.seed])
+        data = scanners.measure(ct if "ct" in seen else None, mr if "mr" in seen else None, [number])
         images = scanners.images(data)
         encoded = reconstructor.encoded_from(scanners, data, noise, images, seen, True, job)
     measured = Measured(scanners, data, noise, images, encoded, seen)
@@ -223,6 +275,6 @@ def familiarity(
             job.step("familiarity", number * slices + done, len(volumes) * slices)
             judge.see(part.tolist(), reconstructor.encode(reconstructor.measure(source, part, job), modalities))
         verdict = judge.verdict()
-        row = {"input": name, "from": " and ".join(kind.upper() for kind in modalities), "score": verdict.score}
+        row = {"input": name, "from": _names(modalities), "score": verdict.score}
         rows.append(row | {"beyond": verdict.beyond, "slices": verdict.slices})
     return rows

@@ -26,10 +26,15 @@ def add_trust(words: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = add_command(words, "trust", run, summary)
     parser.add_argument("--heads", type=whole_number(0), nargs="+", metavar="N", help="seeds of generated heads")
     parser.add_argument("--passes", type=whole_number(2, 100), default=4, metavar="N", help="of the uncertainty")
-    parser.add_argument("--ct", type=Path, metavar="FILE", help="only the out-of-distribution score of this CT")
+    parser.add_argument(
+        "--ct", type=Path, metavar="FILE", help="instead of generated heads: the out-of-distribution score of this CT"
+    )
     parser.add_argument("--mr", type=Path, metavar="FILE", help="and this MR")
     parser.add_argument(
         "--slices", type=whole_number(1), default=12, metavar="N", help="of each volume for that score, evenly spread"
+    )
+    parser.add_argument(
+        "--errors", type=whole_number(1), metavar="N", help="also compare errors and uncertainties on N of their slices"
     )
     add_model(parser)
     add_registration(parser)
@@ -60,6 +65,12 @@ def run(args: argparse.Namespace, context: "Context") -> None:
         aligned = align(ct, mr, inputs.registering(args), context.job)
         names = " and ".join(path.name for path in (args.ct, args.mr) if path is not None)
         volumes = [(names, aligned.ct, aligned.mr)]
+        if args.errors is not None:
+            if aligned.ct is None or aligned.mr is None:
+                raise InputError("--errors needs both --ct and --mr.")
+            passes = TrustPlan(args.passes, args.seed)
+            rows = trust.errors(reconstructor, aligned.ct, aligned.mr, plan, passes, args.errors, context.job)
+            figures = {"sampling": plan.to_dict(), "passes": args.passes, "images": rows}
     else:
         heads = args.heads or trust.HEADS
         figures = trust.run(reconstructor, plan, TrustPlan(args.passes, args.seed), heads, context.job)
