@@ -12,6 +12,8 @@ from MSLFusionLib.physics.masks import KINDS
 from MSLFusionTrainingLib.commands import settings
 from MSLFusionTrainingLib.config import MASKS, TrainConfig
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def parsed(*words: str) -> argparse.Namespace:
     return build_parser().parse_args(["train", "--output", "run", *words])
@@ -90,3 +92,10 @@ def test_cards_of_earlier_models_are_understood() -> None:
 
 def test_tiny_settings_are_settings() -> None:
     assert TrainConfig.from_dict(config().to_dict()) == config()
+
+
+@pytest.mark.parametrize("name", ["1-network", "2-steps", "3-steps"])
+def test_the_recipe_of_the_shipped_model_can_be_trained(name: str) -> None:
+    settings = TrainConfig.from_file(ROOT / "Docs" / "recipes" / "msl-ct-t1" / f"{name}.toml")
+    assert settings.name == "msl-ct-t1"
+    assert bool(settings.start) == settings.only_refinement == (name != "1-network")
