@@ -42,7 +42,8 @@ def arrange(rows: Sequence[Sequence[Any]], charts: Sequence[Any]) -> int:
     manager = slicer.app.layoutManager()
     if manager is None:
         return 0
-    before = 0 if shown() else manager.layout
+    # Slicer begins with the arrangement 0, which looks like this one but cannot be set again.
+    before = 0 if shown() else int(manager.layout) or slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
     number = _FIRST + 3 * len(rows) + len(charts)
     layout = manager.layoutLogic().GetLayoutNode()
     if not layout.IsLayoutDescription(number):
@@ -64,7 +65,7 @@ def arrange(rows: Sequence[Sequence[Any]], charts: Sequence[Any]) -> int:
         views.fit(scene, {tag: volume for tag, volume in volumes.items() if scene.IsNodePresent(volume)})
 
     qt.QTimer.singleShot(0, fit)
-    return int(before)
+    return before
 
 
 def _tag(row: int, kind: str) -> str:
