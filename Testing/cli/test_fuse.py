@@ -93,7 +93,7 @@ def test_the_methods_are_listed(capsys):
     assert fuse("--list", "--json") == 0
     methods = json.loads(capsys.readouterr().out.splitlines()[-1])["methods"]
     assert [method["name"] for method in methods] == list(METHODS)
-    assert {"name", "title", "summary", "modalities", "needs", "ready", "colour", "settings"} == set(methods[0])
+    assert {"name", "title", "summary", "any", "modalities", "needs", "ready", "colour", "settings"} == set(methods[0])
     assert fuse("--list") == 0
     text = capsys.readouterr().out
     assert "guided" in text

@@ -154,7 +154,8 @@ def list_methods(context: "Context") -> None:
 
 
 def method_table() -> list[dict[str, Any]]:
-    """Every method as a table: name, title, summary, modalities, needs, whether they are there, settings."""
+    """Every method as a table: name, title, summary, modalities (any two, or pairs), needs, whether they are there,
+    settings."""
     from MSLFusionLib.fusion import registry
 
     return [
@@ -162,6 +163,7 @@ def method_table() -> list[dict[str, Any]]:
             "name": method.name,
             "title": method.title,
             "summary": method.summary,
+            "any": method.needs != registry.MODEL and not method.modalities,
             "modalities": [list(pair) for pair in registry.pairs(method)],
             "needs": method.needs,
             "ready": registry.ready(method),
@@ -179,7 +181,9 @@ def method_lines(methods: Sequence[Mapping[str, Any]], settings: bool = True) ->
     """The table as text."""
     lines = []
     for method in methods:
-        pairs = ", ".join("+".join(pair) for pair in method["modalities"]) or "any two"
+        pairs = ", ".join("+".join(pair) for pair in method["modalities"]) or (
+            "any two" if method["any"] else "none here"
+        )
         needs = f"; needs {method['needs']}" + ("" if method["ready"] else " (not there)") if method["needs"] else ""
         lines.append(f"{method['name']:<12} {method['summary']} Inputs: {pairs}{needs}.")
         if settings:
