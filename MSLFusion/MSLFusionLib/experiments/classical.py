@@ -177,7 +177,8 @@ class Classical:
                 round(source.grid.pixel_mm, 6),
             ]
             # A slice's noise is drawn by its number.
-            drawn = number if plan.photons is not None or plan.kspace_sigma > 0 else 0
+            noisy = plan.photons is not None if name == TV_CT else plan.kspace_sigma > 0
+            drawn = number if noisy else 0
             keys[number] = _key("image", _FORMAT, name, *about, drawn, _quantised(truth[0]))
             kept = self._kept_image(keys[number])
             if kept is not None:
