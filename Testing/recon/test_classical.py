@@ -28,7 +28,7 @@ from MSLFusionLib.recon.sources import VolumeSource
 
 OPTIONS = VolumeOptions(size=(48, 48), pixel_mm=4.0)
 PLAN = SamplingPlan(views=24, acceleration=4)
-NOISY = SamplingPlan(views=24, acceleration=4, photons=1e3, kspace_sigma=0.05)
+NOISY = SamplingPlan(views=24, acceleration=4, photons=1e3, kspace_sigma=0.2)
 QUICK = Effort(30, 30, 30)
 SOME = np.array([1, 3])
 
@@ -72,7 +72,8 @@ def test_images_are_kept_and_shared_by_plans_that_differ_in_the_other_modality(s
     first = Classical(OPTIONS, QUICK, tmp_path / "store")
     images = {name: first.images(name, source, SOME, PLAN) for name in NAMES}
     weights = {name: first.weight(name, PLAN) for name in NAMES}
-    assert sorted(path.suffix for path in (tmp_path / "store").iterdir()) == [".json"] * 3 + [".npy"] * 6
+    # The two slices of this head are equal, and so is what was measured of them: one image serves both.
+    assert sorted(path.suffix for path in (tmp_path / "store").iterdir()) == [".json"] * 3 + [".npy"] * 3
 
     def never(*_args, **_more):
         raise AssertionError("computed again")
@@ -87,7 +88,9 @@ def test_images_are_kept_and_shared_by_plans_that_differ_in_the_other_modality(s
     with pytest.raises(AssertionError, match="computed again"):
         again.images(TV_MR, source, SOME, other)
     with pytest.raises(AssertionError, match="computed again"):
-        again.images(WAVELET_MR, source, np.array([2]), PLAN)
+        again.images(WAVELET_MR, source, SOME, replace(PLAN, kspace_sigma=0.1))
+    with pytest.raises(AssertionError, match="computed again"):
+        again.images(TV_CT, source, SOME, replace(PLAN, views=12))
     for path in (tmp_path / "store").iterdir():
         path.write_bytes(b"?")
     with pytest.raises(InputError, match="remove it"):
