@@ -150,11 +150,22 @@ def test_scans_of_different_people_are_no_pair(tmp_path, capsys):
     assert not (tmp_path / "set.h5").exists()
 
 
+def trained(output: Path) -> dict[str, float]:
+    """A few iterations on a set; the figures of its validation."""
+    folder = output.with_suffix("")
+    words = ("train", "--data", output, "--output", folder, "--model", json.dumps(TINY), "--iterations", 2)
+    assert run(*words, "--batch", 1, "--validate-every", 2, "--validation-slices", 2, "--device", "cpu") == 0
+    figures = json.loads((folder / "validation.jsonl").read_text())
+    roles = json.loads((folder / "config.json").read_text())["modalities"]
+    return {name: figures["mr" if name not in figures else name]["network"]["psnr"] for name in roles}
+
+
 def test_two_modalities_of_the_shared_brain(tmp_path, shared_data):
-    words = ("prepare", shared_data / "brain_t1t2flair", "--output", tmp_path / "set.h5", "--modalities", "t1", "t2")
+    output = tmp_path / "set.h5"
+    words = ("prepare", shared_data / "brain_t1t2flair", "--output", output, "--modalities", "t1", "t2")
     assert run(*words, "--no-register", "--size", 64, "--pixel-mm", 4) == 0
-    train, _ = load_prepared(tmp_path / "set.h5")
-    assert len(train) > 100
+    assert len(load_prepared(output)[0]) > 100
+    assert all(psnr > 10 for psnr in trained(output).values())
 
 
 def test_pairs_of_the_shared_templates(tmp_path, shared_data):
@@ -164,3 +175,6 @@ def test_pairs_of_the_shared_templates(tmp_path, shared_data):
         words = ("prepare", source, "--output", output, "--modalities", *modalities, *more, "--no-register")
         assert run(*words, "--size", 64, "--pixel-mm", 4) == 0
         assert len(load_prepared(output)[0]) > 70
+        psnr = trained(output)
+        assert tuple(psnr) == modalities
+        assert all(value > 10 for value in psnr.values())
