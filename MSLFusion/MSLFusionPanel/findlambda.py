@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from MSLFusionLib.wire import Message
     from MSLFusionPanel.lambdas import LambdaSection
 
+OBJECTIVE_ATTRIBUTE = "MSLFusion.Objective"
+"""Of a map that was found: the objective that it is largest for."""
 _ROLE, _TABLE, _CHART = "MSLFusion.Role", "LambdaCurve", "LambdaChart"
 _COLUMNS = ("evaluation", "map", "best constant")
 _COLORS = {"map": (0.10, 0.30, 0.60), "best constant": (0.80, 0.33, 0.02)}
@@ -31,8 +33,8 @@ _OTHERS = ("lambdaMessage", "hybridMessage", "findLambdaMessage")
 class Found:
     """What a search has found until now: the planes of slices, each the best until then."""
 
-    def __init__(self, session: OpenSession) -> None:
-        self.session = session
+    def __init__(self, session: OpenSession, objective: str) -> None:
+        self.session, self.objective = session, objective
         self.planes: dict[int, np.ndarray] = {}
         self.constants: dict[int, float] = {}
         self.gains: dict[int, float] = {}
@@ -123,10 +125,11 @@ class FindLambda:
     def _steps(self, inputs: Inputs) -> Generator[Any, Any, None]:
         lam = self._section.parameters.lam
         wanted = {"objective": lam.objective.value, "alpha": lam.alpha, "steps": lam.steps}
+        one_slice = lam.oneSlice  # as it was when the button was pressed
         session = yield from open_session(self._logic, inputs)
-        self._found = Found(session)
+        self._found = Found(session, wanted["objective"])
         start = self._in_view(session)
-        if lam.oneSlice and start is not None:
+        if one_slice and start is not None:
             wanted["slices"] = (start, start)
         yield ask("optimize_lambda", **wanted, start=start, session=session.number, on_part=self._part)
 
@@ -160,7 +163,7 @@ class FindLambda:
         lam = self._section.parameters.lam
         node = node_from_image(slicer.mrmlScene, image_of(found.session, found.volume()), _("Found lambda map"))
         show_as(node, Display.LAMBDA)
-        node.SetAttribute("MSLFusion.Objective", lam.objective.value)
+        node.SetAttribute(OBJECTIVE_ATTRIBUTE, found.objective)
         hybrid = self._section.parameters.output.hybrid
         if hybrid is not None:
             place(hybrid, [node])
