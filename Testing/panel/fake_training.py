@@ -16,6 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from MSLFusionLib.errors import Cancelled, JobError
+from MSLFusionLib.io.atomic import atomic_path
 from MSLFusionLib.progress import NO_JOB
 from MSLFusionTrainingLib.facts import KEY, LAST, read_facts
 from MSLFusionTrainingLib.logs import LOG, Logs
@@ -24,7 +25,8 @@ from MSLFusionTrainingLib.watched import Watched
 
 def save(folder: Path, iteration: int) -> None:
     header = json.dumps({"__metadata__": {KEY: json.dumps({"iteration": iteration})}}).encode()
-    (folder / LAST).write_bytes(struct.pack("<Q", len(header)) + header)
+    with atomic_path(folder / LAST) as temporary:
+        temporary.write_bytes(struct.pack("<Q", len(header)) + header)
 
 
 def validation(iteration: int) -> dict:

@@ -2,13 +2,17 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import bare_qt  # noqa: F401 - first
 import pytest
-from turns import settle, until
+import turns
+from turns import settle
 
+until = partial(turns.until, seconds=240.0)
+"""Processes are waited for, which may start slowly where others compute too."""
 ROOT = Path(__file__).resolve().parents[2]
 FAKE = ROOT / "Testing" / "panel" / "fake_training.py"
 
@@ -72,10 +76,12 @@ class Bench:
 
 
 def use_fake(monkeypatch: pytest.MonkeyPatch, **plan: Any) -> None:
-    """Let the panel start fake_training.py, which does what the plan says, in place of a training."""
+    """Let the panel start fake_training.py, which does what the plan says, in place of a training, and look often."""
     from MSLFusionPanel import install
     from MSLFusionTrainingPanel import run
 
     monkeypatch.setattr(install, "missing_packages", lambda: [])
+    for name, value in {"_TICK_MS": 20, "_EVERY_S": 0.05, "_AT_REST_S": 0.1}.items():
+        monkeypatch.setattr(run, name, value)
     command = [sys.executable, str(FAKE), json.dumps(plan)]
     monkeypatch.setattr(run, "batch_command", lambda *words: [*command, *words])

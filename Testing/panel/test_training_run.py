@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from run_bench import Bench, use_fake
-from turns import settle, until
+from run_bench import Bench, until, use_fake
+from turns import settle
 
 from MSLFusionTrainingLib import runfolder
 from MSLFusionTrainingLib.status import read_status
@@ -194,7 +194,7 @@ def test_it_goes_on_while_the_scene_is_closed(bench: Bench, scene: Any, folder: 
 def test_killed_from_outside(bench: Bench, folder: Path) -> None:
     bench.open(folder)
     bench.ui.startButton.click()
-    bench.wait("training")
+    until(lambda: bench.run.look.saved)
     os.kill(read_status(folder).pid, signal.SIGKILL)
     bench.wait("killed")
     assert "without a word" in bench.message

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from run_bench import Bench, use_fake
-from turns import settle, until
+from run_bench import Bench, until, use_fake
+from turns import settle
 
 from MSLFusionTrainingLib.logs import LATEST, VALIDATION, Logs
 from MSLFusionTrainingLib.status import Status, write_status
