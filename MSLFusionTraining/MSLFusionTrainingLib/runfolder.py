@@ -30,8 +30,7 @@ class Look:
 
     state: "none" (no run here), one of status.STATES, or "killed": its process is gone without a last word. status:
     the last word; None where there is none. saved: the iteration that a resumed run goes on from, None without one.
-    stopping: whether it was asked to stop and has not stopped yet. exported from `best`: the iteration of the best
-    checkpoint, None without one.
+    best: that of the best checkpoint. stopping: whether it was asked to stop and has not stopped yet.
     """
 
     state: str
@@ -122,12 +121,6 @@ def tail(path: Path, size: int = 16_384) -> str:
         return ""
     text = data.decode("utf-8", "replace").replace("\r\n", "\n")
     return text if whole or "\n" not in text else text.partition("\n")[2]
-
-
-def last_words(folder: Path) -> str:
-    """The last line that the training wrote: why it could not start, say."""
-    lines = [line.strip() for line in tail(folder / TRAIN_LOG, 4096).splitlines() if line.strip()]
-    return lines[-1].removeprefix("mslfusion: error: ") if lines else ""
 
 
 def words_to_go_on(folder: Path, status: Status | None) -> list[str]:

@@ -87,4 +87,3 @@ def test_the_end_of_a_log(tmp_path: Path) -> None:
     assert text.endswith("line 4998\nline 4999\n")
     assert text.startswith("line ")
     assert len(text) <= 100
-    assert runfolder.last_words(tmp_path) == "line 4999"
