@@ -231,7 +231,7 @@ def compare_steps(
 def _products(device: torch.device) -> dict[str, float]:
     """Products of matrices of 1024 x 1024 numbers, in 1e9 operations a second."""
     kinds = {"float32": torch.float32} | ({"bf16": torch.bfloat16} if has_bf16(device) else {})
-    found = {}
+    found: dict[str, float] = {}
     for name, kind in kinds.items():
         a, b = (torch.ones((1024, 1024), dtype=kind, device=device) for _ in range(2))
         found[name] = round(2 * 1024**3 / min(_seconds(lambda: a @ b, device)[0] for _ in range(10)) / 1e9)  # noqa: B023

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from MSLFusionLib import __version__
 from MSLFusionLib.errors import Cancelled, InputError, JobError
-from MSLFusionLib.io.atomic import atomic_path
+from MSLFusionLib.io.atomic import atomic_path, remove_parts
 from MSLFusionLib.nets.dc2fusion import DC2Fusion
 from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionTrainingLib.draws import mix
-from MSLFusionTrainingLib.state import BEST, LAST, load_state, read_facts, save_state, sweep
+from MSLFusionTrainingLib.state import BEST, LAST, load_state, read_facts, save_state
 from MSLFusionTrainingLib.volumes.config import LOSS_WEIGHTS, VolumeConfig
 from MSLFusionTrainingLib.volumes.losses import TERMS, fusion_loss
 
@@ -173,7 +173,8 @@ class VolumeTrainer:
     def _open(self) -> None:
         """The folder and its logs, cut back to the iteration that the run goes on from."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        sweep(self.folder)
+        for name in (LAST, BEST):
+            remove_parts(self.folder / name)
         with atomic_path(self.folder / "config.json") as temporary:
             temporary.write_text(json.dumps(self.config.to_dict(), indent=2), encoding="utf-8")
         if not (self.folder / LAST).exists():
