@@ -197,7 +197,9 @@ def _node(role: str) -> Any:
 
 
 def _draw(number: int, points: list[list[float]], constant: float) -> None:
-    """Bring the curve's table up to date; the first time, with its chart."""
+    """Bring the curve's table up to date; the first time, with its chart. One point makes no line."""
+    if len(points) < 2:
+        return
     node = _node(_TABLE)
     if node is None:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", _("Find lambda: curve"))
@@ -211,11 +213,12 @@ def _draw(number: int, points: list[list[float]], constant: float) -> None:
         table.AddColumn(column)
         columns.append(column)
     for step, value in points:
-        for column, entry in zip(columns, (step, value, constant), strict=True):
+        # Above the best constant: the values themselves would hide the gain on the axis.
+        for column, entry in zip(columns, (step, value - constant, 0.0), strict=True):
             column.InsertNextValue(entry)
     node.SetAndObserveTable(table)
     chart = _node(_CHART) or _new_chart(node)
-    chart.SetTitle(_("Slice {n}: objective of the map").format(n=number))
+    chart.SetTitle(_("Slice {n}").format(n=number))
 
 
 def _new_chart(table: Any) -> Any:
@@ -223,7 +226,7 @@ def _new_chart(table: Any) -> Any:
     chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", _("Find lambda: objective"))
     chart.SetAttribute(_ROLE, _CHART)
     chart.SetXAxisTitle(_("evaluations"))
-    chart.SetYAxisTitle(_("objective - alpha TV"))
+    chart.SetYAxisTitle(_("gain"))
     for name in _COLUMNS[1:]:
         series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
         series.SetAndObserveTableNodeID(table.GetID())

@@ -12,7 +12,7 @@ _BITS = dict(zip(SLICE_VIEWS, (1, 2, 4), strict=True))
 """Where CT, MR and hybrid are shown, and the bit of each view in the number of an arrangement."""
 _FIRST = 82400
 """Arrangements of ours: this plus the bits of the views in a row; all three above a table or plots, see below."""
-_TABLE, _PLOTS = _FIRST + 8, _FIRST + 9
+_TABLE, _PLOTS, _PLOT = _FIRST + 8, _FIRST + 9, _FIRST + 10
 
 
 def register() -> None:
@@ -24,6 +24,7 @@ def register() -> None:
     descriptions[_TABLE] = _above(_row(_BITS), _view("vtkMRMLTableViewNode", TABLE_VIEW, "T"))
     plots = [_view("vtkMRMLPlotViewNode", name, label) for name, label in PLOT_VIEWS.items()]
     descriptions[_PLOTS] = _above(_row(_BITS), _side_by_side(plots))
+    descriptions[_PLOT] = _above(_row(_BITS), plots[0])
     for number, description in descriptions.items():
         if not node.IsLayoutDescription(number):
             node.AddLayoutDescription(number, description)
@@ -52,8 +53,9 @@ def show_plots(charts: Iterable[Any]) -> None:
     """Up to four charts below the slices, which stay as they are."""
     from MSLFusionLib.scene import views
 
-    _arrange(_PLOTS)
-    views.show_charts(slicer.mrmlScene, list(charts))
+    charts = list(charts)
+    _arrange(_PLOT if len(charts) == 1 else _PLOTS)
+    views.show_charts(slicer.mrmlScene, charts)
     _fit_when_arranged(_shown())
 
 
