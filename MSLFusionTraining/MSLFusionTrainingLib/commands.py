@@ -267,6 +267,8 @@ def _report(quality: dict[str, Any], config: Any) -> str:
     for role, end in zip(config.roles, config.measured, strict=True):
         found, sensor = quality[role], SENSOR_NAMES[end]
         lines += [line(f"{role.upper()} {sensor}", found[sensor]), line(f"{role.upper()} network", found["network"])]
+        if "corrected" in found:
+            lines.append(line(f"{role.upper()} corrected", found["corrected"]))
         lines += [f"  {role.upper()} gain".ljust(19) + f"{found['gain_db']:+.2f} dB"]
     for row in quality["lambda"]:
         dial = row["lambda"]
