@@ -53,7 +53,7 @@ def test_the_shipped_card_for_reading(card):
     assert lines["MR masks"] == "random, equispaced, official"
     assert lines["MR noise"] == "up to 0.02 of the maximum"
     assert lines["In-plane grid"] == "384 x 384 pixels of 0.667 mm (256 x 256 mm)"
-    assert lines["Parameters"] == "2,228,900"
+    assert lines["Parameters"] == "3,097,708"
     assert lines["CT quality"].startswith("PSNR 36.0 dB, SSIM 0.936")
     assert {"Version", "Licence", "Limits"} <= set(lines)
 

@@ -18,7 +18,7 @@ from MSLFusionTrainingLib.logs import LOG, VALIDATION, Logs
 from MSLFusionTrainingLib.state import BEST, LAST, read_facts
 from MSLFusionTrainingLib.trainer import Trainer
 
-SETTINGS = {"iterations": 35, "checkpoint_every": 1, "validate_every": 5, "validation_slices": 1, "log_every": 1}
+SETTINGS = {"iterations": 45, "checkpoint_every": 1, "validate_every": 5, "validation_slices": 1, "log_every": 1}
 
 
 def train_quietly(settings: TrainConfig, slices: SliceSet, folder: Path) -> None:
@@ -53,7 +53,7 @@ def die(*_args: object, **_more: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def half_a_checkpoint(_tensors: object, path: Path, **_more: object) -> None:
+def half_a_checkpoint(_tensors: object, path: Path, *_args: object, **_more: object) -> None:
     path.write_bytes(b"\x00" * 1000)
     die()
 
@@ -107,7 +107,7 @@ def test_killed_at_ten_moments(heads: SliceSet, tmp_path: Path) -> None:
             goal = before + 1 + chance.randrange(3)
             while process.is_alive() and iteration(folder) < goal:
                 process.join(0.002)
-            process.join(chance.random() * 0.1)
+            process.join(chance.random() * 0.03)
             process.kill()
         process.join()
         kills += process.exitcode == -signal.SIGKILL

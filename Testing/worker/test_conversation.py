@@ -291,7 +291,7 @@ def test_impossible_places_are_refused(worker, matrix, fixed, sentence):
         ("open_model", {"model": "/nowhere/m.safetensors"}, "does not exist"),
         ("register", {}, "send both volumes"),
         ("resample", {}, "send the volume 'moving'"),
-        ("describe_sensors", {}, "needs a text 'path'"),
+        ("describe_sensors", {}, "needs a sensors file, or a sinogram or k-space"),
         ("describe_sensors", {"path": "/nowhere.h5"}, "does not exist"),
         ("reconstruct", {}, "Give a CT volume"),
         ("reconstruct", {"plan": {"views": 0}}, "number of views"),
@@ -350,9 +350,11 @@ def test_requests_for_a_replaced_session_are_dropped(worker, session):
     assert worker.wait(worker.client.decode_slice(1, 0.5, session=newer), TIMEOUT).type == "result"
 
 
-def test_trust_maps_come_in_parts_with_their_figures(worker, session, reconstructor):
+def test_trust_maps_come_in_parts_with_their_figures(worker, reconstructor):
     from MSLFusionLib.recon.trust import TrustPlan
 
+    # A session of its own: another test replaces the shared one.
+    session = worker.wait(worker.client.reconstruct(*head(), PLAN), TIMEOUT).header
     assert session["synthesised"] == []
     assert session["familiarity"]["score"] is None
     volumes, stages = Assembler(session["shape"], session["slice_axis"]), set()
