@@ -47,7 +47,7 @@ def ct_operator(
     geometry: FanBeamGeometry,
     backend: str = "auto",
     device: str | torch.device = "cpu",
-    memory_cap_mb: int = 1500,
+    memory_cap_mb: int = 2200,
     job: Job = NO_JOB,
 ) -> CTOperator:
     """The operator for a scan on a device.
