@@ -23,13 +23,25 @@ def consistent_loss(
         whole = bool(seen.all())
         latent = model.encode(*sensors.split(1, 1), present=None if whole else seen)
         images = [image.float().clamp(0, 1) for image in model.decode_all(latent, [0.0, 1.0])]
-    corrected: list[list[Tensor]] = [[], []]
+    return reconstruction_loss(corrected(model, scans, sensors, (images[0], images[1]), seen), truths)
+
+
+def corrected(
+    model: MSL,
+    scans: Sequence[Scan],
+    sensors: Tensor,
+    images: tuple[Tensor, Tensor],
+    seen: Tensor | None = None,
+) -> list[Tensor]:
+    """The network's CT and MR, each (N, 1, H, W), corrected towards the data of each slice; seen: as above, None for
+    all."""
+    found: list[list[Tensor]] = [[], []]
     for i, scan in enumerate(scans):
-        own = tuple(image[i : i + 1] for image in images)
-        here = tuple(sensors[i : i + 1, m : m + 1] if bool(seen[i, m]) else None for m in range(2))
-        found = unrolled(
+        own = [image[i : i + 1] for image in images]
+        here = [sensors[i : i + 1, m : m + 1] if seen is None or bool(seen[i, m]) else None for m in range(2)]
+        change = unrolled(
             scan.scanners, scan.data, scan.noise, (own[0], own[1]), (here[0], here[1]), getattr(model, "refiner", None)
         )
-        for m, change in enumerate((found.ct, found.mr)):
-            corrected[m].append(own[m] if change is None else own[m] + change)
-    return reconstruction_loss([torch.cat(parts) for parts in corrected], truths)
+        for m, part in enumerate((change.ct, change.mr)):
+            found[m].append(own[m] if part is None else own[m] + part)
+    return [torch.cat(parts) for parts in found]

@@ -10,7 +10,7 @@ from torch import Tensor
 from MSLFusionLib.metrics import mae, mutual_information, psnr, ssim
 from MSLFusionLib.nets.msl import MSL
 from MSLFusionLib.progress import NO_JOB, Job
-from MSLFusionLib.recon.unrolled import unrolled
+from MSLFusionTrainingLib.consistent import corrected
 from MSLFusionTrainingLib.data import Slices
 from MSLFusionTrainingLib.draws import Sampling
 from MSLFusionTrainingLib.sensors import Scan, SensorSimulator
@@ -65,12 +65,12 @@ def evaluate(
         images = model.decode_all(latent, [torch.tensor([dial], device=device) for dial in dials])
         for image, found in zip(images, rows, strict=True):
             found += _against_all(image, truths)
-        after = corrected(model, scans, sensors, images) if scans else None
+        after = corrected(model, scans, sensors, (images[0], images[-1])) if scans else None
         for m, role in enumerate(roles):
             _collect(sums, (role, names[role]), sensors[:, m], truths[:, m])
             _collect(sums, (role, "network"), images[dials.index(_corner(m, len(roles)))][:, 0], truths[:, m])
             if after is not None:
-                _collect(sums, (role, "corrected"), after[m], truths[:, m])
+                _collect(sums, (role, "corrected"), after[m][:, 0], truths[:, m])
             if single:
                 alone = model.encode(*(sensors[:, i : i + 1] if i == m else None for i in range(len(roles))))
                 for other, image in enumerate(model.decode_all(alone, _corners(len(roles), device))):
@@ -93,19 +93,6 @@ def evaluate(
 def score(result: dict[str, Any], roles: Sequence[str]) -> float:
     """The figure by which checkpoints are compared: the mean PSNR over modalities."""
     return float(np.mean([result[role].get("corrected", result[role]["network"])["psnr"] for role in roles]))
-
-
-def corrected(model: MSL, scans: Sequence[Scan], sensors: Tensor, images: Sequence[Tensor]) -> Tensor:
-    """CT and MR corrected towards the data, (2, N, H, W); images: decoded ones, the first of CT and the last of MR."""
-    found = []
-    for i, scan in enumerate(scans):
-        own = (images[0][i : i + 1], images[-1][i : i + 1])
-        here = (sensors[i : i + 1, :1], sensors[i : i + 1, 1:])
-        change = unrolled(scan.scanners, scan.data, scan.noise, own, here, getattr(model, "refiner", None))
-        assert change.ct is not None
-        assert change.mr is not None
-        found.append(torch.cat([own[0] + change.ct, own[1] + change.mr])[:, 0])
-    return torch.stack(found, 1)
 
 
 @torch.inference_mode()
