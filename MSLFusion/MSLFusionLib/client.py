@@ -153,6 +153,10 @@ class Client:
         """The models with their cards: shipped ones, the user's, and those in `folders`."""
         return self.request("models", {"folders": None if folders is None else list(folders)}, **callbacks)
 
+    def methods(self, folders: Sequence[str] | None = None, **callbacks: Any) -> Call:
+        """All methods, what each takes and whether it can run here (MSLFusionLib.methods)."""
+        return self.request("methods", {"folders": None if folders is None else list(folders)}, **callbacks)
+
     def open_model(self, model: str, device: str = "auto", **callbacks: Any) -> Call:
         """Load a model by name or file; ends the session of the one before."""
         return self.request("open_model", {"model": model, "device": device}, **callbacks)

@@ -93,7 +93,8 @@ def test_the_methods_are_listed(capsys):
     assert fuse("--list", "--json") == 0
     methods = json.loads(capsys.readouterr().out.splitlines()[-1])["methods"]
     assert [method["name"] for method in methods] == list(METHODS)
-    assert {"name", "title", "summary", "any", "modalities", "needs", "ready", "colour", "settings"} == set(methods[0])
+    assert {method["task"] for method in methods} == {"fuse"}
+    assert {one["role"] for one in methods[0]["inputs"]} == {"first", "second"}
     assert fuse("--list") == 0
     text = capsys.readouterr().out
     assert "guided" in text

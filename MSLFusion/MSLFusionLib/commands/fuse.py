@@ -149,49 +149,10 @@ def settings_of(methods: "Sequence[Method]", args: argparse.Namespace) -> "dict[
 
 def list_methods(context: "Context") -> None:
     """Tell which methods there are, with their settings and needs."""
-    methods = method_table()
-    context.console.result({"command": "fuse --list", "methods": methods}, "\n".join(method_lines(methods)))
+    from MSLFusionLib import methods
 
-
-def method_table() -> list[dict[str, Any]]:
-    """Every method as a table: name, title, summary, modalities (any two, or pairs), needs, whether they are there,
-    settings."""
-    from MSLFusionLib.fusion import registry
-
-    return [
-        {
-            "name": method.name,
-            "title": method.title,
-            "summary": method.summary,
-            "any": method.needs != registry.MODEL and not method.modalities,
-            "modalities": [list(pair) for pair in registry.pairs(method)],
-            "needs": method.needs,
-            "ready": registry.ready(method),
-            "colour": method.colour,
-            "settings": [
-                {"name": p.name, "default": p.default, "possible": p.span, "meaning": p.meaning}
-                for p in method.parameters
-            ],
-        }
-        for method in registry.METHODS.values()
-    ]
-
-
-def method_lines(methods: Sequence[Mapping[str, Any]], settings: bool = True) -> list[str]:
-    """The table as text."""
-    lines = []
-    for method in methods:
-        pairs = ", ".join("+".join(pair) for pair in method["modalities"]) or (
-            "any two" if method["any"] else "none here"
-        )
-        needs = f"; needs {method['needs']}" + ("" if method["ready"] else " (not there)") if method["needs"] else ""
-        lines.append(f"{method['name']:<12} {method['summary']} Inputs: {pairs}{needs}.")
-        if settings:
-            lines += [
-                f"             {one['name']}={one['default']}  {one['meaning']} ({one['possible']})"
-                for one in method["settings"]
-            ]
-    return lines
+    rows = methods.fusion_methods()
+    context.console.result({"command": "fuse --list", "methods": rows}, "\n".join(methods.lines(rows, settings=True)))
 
 
 def _setting(text: str) -> tuple[str, str, str]:

@@ -20,7 +20,7 @@ def add_parser(subparsers: Any) -> None:
     """Add the command to the command line."""
     parser = subparsers.add_parser("models", help="list, show and import networks", description=__doc__)
     words = parser.add_subparsers(dest="models_command", metavar="COMMAND", required=True)
-    add_command(words, "list", _list, "the networks that --model takes by name")
+    add_command(words, "list", _list, "the networks that --model takes by name, and all methods")
     show = add_command(words, "show", _show, "the model card of one network")
     show.add_argument("model", metavar="NAME|FILE", help="a name from the list, or a .safetensors file")
     imported = add_command(
@@ -50,23 +50,24 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _list(args: argparse.Namespace, context: "Context") -> None:
-    from MSLFusionLib.commands.fuse import method_lines, method_table
+    from MSLFusionLib import methods
     from MSLFusionLib.io.checkpoints import list_models, model_folders
 
     models = list_models(architecture=None)
     lines = [f"{info.name:<20} {info.path.stat().st_size / 1e6:6.1f} MB  {_summary(info.card)}" for info in models]
     if not lines:
         lines = ["No models in " + ", ".join(str(folder) for folder in model_folders())]
-    methods = method_table()
-    lines += ["", "Methods of mslfusion fuse:", *method_lines(methods, settings=False)]
-    values = {"models": [{"name": m.name, "path": m.path, "card": m.card} for m in models], "fusion_methods": methods}
+    rows = [method.to_dict() for method in methods.all_methods(models)]
+    lines += ["", *methods.lines(rows)]
+    values = {"models": [{"name": m.name, "path": m.path, "card": m.card} for m in models], "methods": rows}
     context.console.result({"command": "models list", **values}, "\n".join(lines))
 
 
 def _summary(card: dict[str, Any]) -> str:
     size = card["grid"].get("size") if isinstance(card["grid"], dict) else None
     grid = f", {size}" if size else ""
-    return f"{card['architecture']} ({card['preset']}), {'+'.join(map(str, card['modalities']))}{grid}"
+    scale = f", x{card['scale']}" if "scale" in card else ""
+    return f"{card['architecture']} ({card['preset']}), {'+'.join(map(str, card['modalities']))}{scale}{grid}"
 
 
 def _show(args: argparse.Namespace, context: "Context") -> None:

@@ -1,7 +1,5 @@
 """All fusion methods by the name that a user types."""
 
-import importlib.util
-
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.fusion import blend, guided, learned, scales
 from MSLFusionLib.fusion.interface import Method, Parameter
@@ -85,15 +83,3 @@ def find(name: str) -> Method:
     if name not in METHODS:
         raise InputError(f"There is no fusion method '{name}': use one of {', '.join(METHODS)}.")
     return METHODS[name]
-
-
-def ready(method: Method) -> bool:
-    """Whether what the method needs beside two images is there."""
-    if method.needs == MODEL:
-        return bool(learned.installed_pairs())
-    return method.needs != PYWAVELETS or importlib.util.find_spec("pywt") is not None
-
-
-def pairs(method: Method) -> list[tuple[str, str]]:
-    """The modalities that the method can fuse here, in either order; empty for any."""
-    return learned.installed_pairs() if method.needs == MODEL else list(method.modalities)

@@ -12,12 +12,12 @@ from MSLFusionLib.worker import fields
 
 
 def fusion_methods(_message: Message, _job: Job, _part: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """`methods`: name, title, summary, modalities, needs, ready, colour and settings of each."""
-    from MSLFusionLib.commands.fuse import method_table
+    """`methods`: the rows of MSLFusionLib.methods that fuse; the ten measures and what they do not tell."""
+    from MSLFusionLib import methods
     from MSLFusionLib.fusion.metrics import COPYING, METRICS
 
     measures = [{"key": one.key, "name": one.name, "meaning": one.meaning} for one in METRICS]
-    return {"methods": method_table(), "measures": measures, "note": COPYING}, {}
+    return {"methods": methods.fusion_methods(), "measures": measures, "note": COPYING}, {}
 
 
 def fuse_volumes(message: Message, job: Job, _part: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -62,6 +62,7 @@ class Services:
             "hello": self._hello,
             "devices": self._devices,
             "models": self._models,
+            "methods": self._methods,
             "open_model": self._open_model,
             "describe_sensors": self._describe_sensors,
             "sensor_pictures": self._sensor_pictures,
@@ -119,6 +120,14 @@ class Services:
 
         found = list_models([Path(folder) for folder in fields.texts(message, "folders", ())])
         return {"models": [{"name": info.name, "path": str(info.path), "card": info.card} for info in found]}, {}
+
+    def _methods(self, message: Message, _job: Job, _part: SendPart) -> Answer:
+        from MSLFusionLib import methods
+        from MSLFusionLib.io.checkpoints import list_models
+
+        folders = [Path(folder) for folder in fields.texts(message, "folders", ())]
+        rows = methods.all_methods(list_models(folders, architecture=None))
+        return {"methods": [row.to_dict() for row in rows], "tasks": methods.TASKS}, {}
 
     def _open_model(self, message: Message, job: Job, _part: SendPart) -> Answer:
         from MSLFusionLib.io.checkpoints import find_model, load_checkpoint
