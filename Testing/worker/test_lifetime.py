@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -65,6 +66,16 @@ class SlowReader:
         self.until(lambda: call.done)
         assert call.result is not None, call.failure
         return call.result
+
+    def taken(self):
+        """Until the worker has read all requests: only then may it be let go on where their order counts."""
+        import fcntl  # of POSIX, as the pipe's own count of bytes is
+        import termios
+
+        deadline = time.monotonic() + TIMEOUT
+        while any(fcntl.ioctl(self.process.stdin.fileno(), termios.FIONREAD, bytes(4))):
+            assert time.monotonic() < deadline, "the worker does not read"
+            os.sched_yield()
 
     def end(self) -> int:
         self.process.stdin.close()
@@ -134,6 +145,7 @@ def test_a_slider_never_queues_and_is_answered_within_a_long_request(slow):
     old = [slow.client.decode_slice(3, lam, view="Red", on_dropped=lambda: order.append("dropped")) for lam in (0, 0.1)]
     other = slow.client.decode_slice(4, 0.2, view="Green", on_result=lambda _: order.append("green"))
     new = slow.client.decode_slice(3, 0.9, view="Red", on_result=lambda _: order.append("red"))
+    slow.taken()
     slow.until(lambda: volume.done)
     assert all(call.dropped for call in old)
     assert new.result is not None
