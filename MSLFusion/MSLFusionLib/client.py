@@ -214,6 +214,22 @@ class Client:
         }
         return self.request("resample", parameters, {"moving": moving.array}, **callbacks)
 
+    def fuse(
+        self,
+        first: Volume,
+        second: Volume,
+        method: str,
+        settings: Mapping[str, Any] | None = None,
+        modalities: Sequence[str] = ("auto", "auto"),
+        slicewise: bool = False,
+        measure: bool = True,
+        **callbacks: Any,
+    ) -> Call:
+        """Fuse two volumes of one grid by a method of MSLFusionLib.fusion.registry; needs no open model."""
+        parameters = {"method": method, "settings": dict(settings or {}), "modalities": list(modalities)}
+        parameters |= {"slicewise": slicewise, "measure": measure}
+        return self._with_volumes("fuse", parameters, {"first": first, "second": second}, callbacks)
+
     def describe_sensors(
         self,
         path: str | None = None,

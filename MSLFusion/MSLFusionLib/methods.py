@@ -12,6 +12,7 @@ from typing import Any
 
 from MSLFusionLib.fusion import registry
 from MSLFusionLib.fusion.interface import Method as Fusion
+from MSLFusionLib.fusion.interface import Parameter
 from MSLFusionLib.io.checkpoints import ModelInfo, list_models
 
 RECONSTRUCT, RESTORE, FUSE = "reconstruct", "restore", "fuse"
@@ -54,7 +55,8 @@ class Method:
     name: as typed. title: for people. task: see TASKS. inputs: what it takes. models: those that are installed; the
     method works without where `trained` is false. modalities: which it can take here, a tuple for each combination;
     empty with `any` for any. missing: what must be installed before it can run, sentences without a full stop.
-    settings: of a fusion method (name, default, possible, meaning). colour: the result has colours.
+    settings: of a fusion method: name, default, possible (for people), meaning, kind ("number", "whole number" or
+    "text"), of numbers low and high, of texts choices (empty for any). colour: the result has colours.
     """
 
     name: str
@@ -186,11 +188,23 @@ def _network(
     return Method(name, title, task, summary, inputs, True, tuple(models), pairs, False, tuple(missing))
 
 
+def _setting(parameter: Parameter) -> dict[str, Any]:
+    """A setting for people and for panels."""
+    row = {
+        "name": parameter.name,
+        "default": parameter.default,
+        "possible": parameter.span,
+        "meaning": parameter.meaning,
+    }
+    if isinstance(parameter.default, str):
+        return row | {"kind": "text", "choices": list(parameter.choices)}
+    kind = "whole number" if isinstance(parameter.default, int) else "number"
+    return row | {"kind": kind, "low": parameter.low, "high": parameter.high}
+
+
 def _fusion(method: Fusion, models: Sequence[ModelEntry]) -> Method:
     """A fusion method; what it needs is said by its `needs`."""
-    settings = tuple(
-        {"name": p.name, "default": p.default, "possible": p.span, "meaning": p.meaning} for p in method.parameters
-    )
+    settings = tuple(map(_setting, method.parameters))
     if method.needs == registry.MODEL:
         row = _network(method.name, method.title, FUSE, method.summary, _FUSE_INPUTS, models)
         return replace(row, needs=method.needs, colour=method.colour, settings=settings)

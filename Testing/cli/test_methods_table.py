@@ -50,6 +50,22 @@ def test_what_is_missing_is_said(monkeypatch):
     assert text.count("NOT READY") == 4
 
 
+def test_a_panel_can_build_fields_from_the_settings():
+    rows = {row.name: {one["name"]: one for one in row.settings} for row in methods.all_methods(MODELS)}
+    assert rows["laplacian"]["levels"] | {"meaning": ""} == {
+        "name": "levels",
+        "default": 4,
+        "possible": "1 to 8",
+        "meaning": "",
+        "kind": "whole number",
+        "low": 1,
+        "high": 8,
+    }
+    assert rows["alpha"]["weight"]["kind"] == "number"
+    assert rows["overlay"]["colours"]["choices"] == ["heat", "ice"]
+    assert rows["wavelet"]["wavelet"]["choices"] == []
+
+
 def test_the_command_line_and_the_worker_tell_the_same(capsys):
     assert cli.main(["models", "list", "--json"]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])["methods"]
