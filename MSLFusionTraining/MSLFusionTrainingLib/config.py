@@ -1,13 +1,12 @@
 """The settings of a training: a TOML file, every key also a flag, with presets for the paper, its code and ours."""
 
-import difflib
 import math
-import tomllib
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from MSLFusionLib.errors import InputError
+from MSLFusionTrainingLib.tables import check_known, table_of
 
 FRONT_ENDS = ("fan-beam", "fourier", "image")
 """How a modality is measured: sparse fan-beam CT, undersampled k-space, or as an image."""
@@ -207,10 +206,7 @@ class TrainConfig:
         base = training_preset(values.get("preset", "msl-lite"))
         kinds = {f.name: type(getattr(base, f.name)) for f in fields(cls)}
         for key, value in values.items():
-            if key not in kinds:
-                near = difflib.get_close_matches(key, kinds, 1)
-                hint = f" Did you mean '{near[0]}'?" if near else ""
-                raise InputError(f"The training setting '{key}' is unknown.{hint}")
+            check_known(key, kinds)
             if not _fits(value, getattr(base, key), _ITEMS.get(key)):
                 raise InputError(f"The training setting '{key}' has the unusable value {value!r}.")
         return replace(base, **values)
@@ -218,13 +214,7 @@ class TrainConfig:
     @classmethod
     def from_file(cls, path: Path | str, changes: dict[str, Any] | None = None) -> "TrainConfig":
         """Settings from a TOML file, with `changes` (the flags) on top; InputError for a bad file."""
-        try:
-            values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InputError(f"The configuration {path} does not exist.") from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise InputError(f"The configuration {path} cannot be read: {error}.") from None
-        return cls.from_dict(values | (changes or {}))
+        return cls.from_dict(table_of(path, "msl", changes))
 
 
 _CHOICES = {

@@ -1,6 +1,5 @@
 """Settings as text: a TOML file of a configuration, and single settings as people type them. No torch."""
 
-import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -9,6 +8,7 @@ from typing import Any
 
 from MSLFusionLib.errors import InputError
 from MSLFusionTrainingLib.config import TrainConfig, item_type
+from MSLFusionTrainingLib.tables import check_known
 
 SETTINGS = tuple(one.name for one in fields(TrainConfig))
 """The names of all settings, in the order of TrainConfig."""
@@ -70,10 +70,7 @@ def parsed(name: str, text: str) -> Any:
 
 def check_name(name: str) -> None:
     """Raise InputError for a setting that does not exist, with the nearest one that does."""
-    if name not in SETTINGS:
-        near = difflib.get_close_matches(name, SETTINGS, 1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise InputError(f"The training setting '{name}' is unknown.{hint}")
+    check_known(name, SETTINGS)
 
 
 def _number(text: str, kind: type) -> Any:

@@ -1,7 +1,7 @@
 """Training runs from the command line beside training itself: in the background, their status, stopping, killing."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
@@ -52,7 +52,7 @@ def _in_words(state: str, look: Any) -> str:
         words.append(f"iteration {one.iteration} of {one.iterations}")
         words += [f"{one.stage} {one.done} of {one.total}"] if one.stage and look.active else []
         words += [f"{clock(one.seconds_left)} left"] if one.seconds_left is not None and look.active else []
-        words += [f"best {one.best_score:.2f} dB at {one.best_iteration}"] if one.best_score is not None else []
+        words += [f"best {one.best_in_words} at {one.best_iteration}"] if one.best_in_words else []
         words += [f"{one.memory_used / 2**30:.1f} GB of the GPU in use"] if one.memory_used and look.active else []
         words += [f"process {one.pid} on {one.host}"] if look.active else []
         words += [f"heard of {max(time.time() - one.updated, 0):.0f} s ago"] if look.active else []
@@ -75,6 +75,33 @@ def run_in_background(args: Any, context: Any) -> None:
         "See mslfusion train --status, --stop and --kill.",
     )
     process.returncode = 0  # it is left alone: nobody waits for it
+
+
+def train(args: Any, config: Any, context: Any, processes: Any, make: Callable[[Any], Any]) -> None:
+    """Train in these processes, watched, and tell what came of it: what all methods have in common.
+
+    make: gives the trainer from a job; it has `config`, `iteration`, `best` (score and iteration), `device`,
+    `resume(job)` and `run(job)`.
+    """
+    from MSLFusionLib.progress import Job
+
+    with watched(args, config, context, processes) as run:
+        # One process speaks for all; any of them may be told to stop.
+        job = run.job if processes.first else Job(cancelled=run.job.cancelled)
+        trainer = make(job)
+        if trainer.resume(job) and processes.first:
+            context.console.say(f"Going on at iteration {trainer.iteration} of {config.iterations}.")
+        run.follow(trainer)
+        trainer.run(job)
+    if not processes.first:
+        return
+    if run.asked:
+        outcome = {"output": str(args.output), "iterations": run.iteration, "stopped": True}
+        text = f"Stopped as asked at iteration {run.iteration}: the same command goes on from there."
+        context.console.result(outcome, text)
+    else:
+        outcome = {"output": str(args.output), "iterations": trainer.iteration, "best": trainer.best}
+        context.console.result(outcome, f"Trained: {args.output}")
 
 
 @contextmanager

@@ -32,7 +32,8 @@ class Status:
 
     state: one of STATES. pid, process (processes.identity), host: where it runs. began, updated: seconds since 1970.
     iteration of iterations are done; stage with done of total: what it does beside its steps. seconds_per_iteration,
-    seconds_left: None before they are known. best_score (mean PSNR, dB) at best_iteration. memory_used, memory_total:
+    seconds_left: None before they are known. best_score at best_iteration: mean PSNR in dB, or
+    what score_name says. memory_used, memory_total:
     bytes of the GPU, by all programs; memory_own: by this one. message: its last warning, or why it ended. device,
     device_name: as chosen and in words. cache: its folder of generated heads, empty for the usual one.
     """
@@ -53,6 +54,7 @@ class Status:
     seconds_left: float | None = None
     best_score: float | None = None
     best_iteration: int = 0
+    score_name: str = ""
     device: str = ""
     device_name: str = ""
     memory_used: int | None = None
@@ -60,6 +62,13 @@ class Status:
     memory_own: int | None = None
     message: str = ""
     cache: str = ""
+
+    @property
+    def best_in_words(self) -> str:
+        """The best score with what it is, such as "31.23 dB"; empty where there is none."""
+        if self.best_score is None:
+            return ""
+        return f"{self.score_name} {self.best_score:.4g}" if self.score_name else f"{self.best_score:.2f} dB"
 
     @property
     def active(self) -> bool:

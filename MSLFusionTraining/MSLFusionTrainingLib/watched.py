@@ -135,6 +135,7 @@ class Watched:
             seconds_left=left,
             best_score=best["score"],
             best_iteration=best["iteration"],
+            score_name=getattr(trainer, "score_name", ""),
             **_memory(trainer.device),
         )
 

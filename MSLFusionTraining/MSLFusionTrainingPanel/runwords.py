@@ -44,9 +44,9 @@ def state_in_words(look: Look) -> str:
         sentences = [words[look.state].format(iteration=status.iteration, iterations=status.iterations)]
     if look.stopping:
         sentences.append(_("It saves its state and stops."))
-    if status.best_score is not None:
-        best = _("Best so far: {score:.2f} dB at iteration {iteration}.") if look.active else _best()
-        sentences.append(best.format(score=status.best_score, iteration=status.best_iteration))
+    if status.best_in_words:
+        best = _("Best so far: {score} at iteration {iteration}.") if look.active else _best()
+        sentences.append(best.format(score=status.best_in_words, iteration=status.best_iteration))
     if look.resumable and look.saved is not None:
         sentences.append(_("Resume continues from iteration {saved}.").format(saved=look.saved))
     if look.active and not status.here:
@@ -58,7 +58,7 @@ def state_in_words(look: Look) -> str:
 
 
 def _best() -> str:
-    return _("Best: {score:.2f} dB at iteration {iteration}.")
+    return _("Best: {score} at iteration {iteration}.")
 
 
 def _starting(status: Status) -> str:

@@ -9,8 +9,8 @@ from training_bench import config
 from MSLFusionLib.cli import build_parser
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.physics.masks import KINDS
-from MSLFusionTrainingLib.commands import settings
 from MSLFusionTrainingLib.config import MASKS, TrainConfig
+from MSLFusionTrainingLib.msl_command import settings
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -130,21 +130,27 @@ def test_settings_are_checked():
 
 def test_from_generated_heads_to_a_model_that_fuses(tmp_path, capsys, monkeypatch):
     (tmp_path / "tiny.toml").write_text(
-        "\n".join(f"{key} = {json.dumps(value)}" for key, value in TINY.items() if key != "model")
+        'method = "dc2fusion"\n'
+        + "\n".join(f"{key} = {json.dumps(value)}" for key, value in TINY.items() if key != "model")
         + "\n[model]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in TINY["model"].items())
     )  # fmt: skip
     run, model = tmp_path / "run", tmp_path / "models" / "dc2-tiny.safetensors"
-    words = ["train-fusion", tmp_path / "tiny.toml", "--output", run, "--set", "iterations=2", "--device", "cpu"]
+    words = ["train", tmp_path / "tiny.toml", "--output", run, "--set", "iterations=2", "--device", "cpu"]
     assert cli.main([str(word) for word in words]) == 0
     assert {"state.safetensors", "best.safetensors", "log.csv", "validation.jsonl", "config.json"} <= {
         path.name for path in run.iterdir()
     }
-    words = ["export-fusion", run, "--output", model, "--half", "--json"]
+    words = ["train", "--output", run, "--status"]
+    assert cli.main([str(word) for word in words]) == 0
+    assert "finished; iteration 2 of 2; best loss" in capsys.readouterr().out
+    words = ["export", run, "--output", model, "--half", "--json", "--cache", run / "heads", "--seeds", "900001"]
     assert cli.main([str(word) for word in words]) == 0
     card = json.loads(capsys.readouterr().out.splitlines()[-1])["card"]
     assert card["modalities"] == ["mr", "pet"]
     assert set(card["metrics"]["fusion"]) == {"dc2fusion", "alpha", "laplacian"}
-    assert cli.main([str(w) for w in ["export-fusion", run, "--output", model, "--seeds", "3000"]]) == 2
+    assert (
+        cli.main([str(w) for w in ["export", run, "--output", model, "--cache", run / "heads", "--seeds", "3000"]]) == 2
+    )
     assert "was in the training set" in capsys.readouterr().err
 
     monkeypatch.setenv("MSLFUSION_MODELS", str(model.parent))

@@ -1,14 +1,15 @@
 """The settings of a training on pairs of volumes: a TOML file, every key also a flag."""
 
-import difflib
 import math
-import tomllib
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.nets.dc2fusion import DC2Config, dc2_preset
+from MSLFusionTrainingLib.tables import check_known, table_of
+
+METHOD_NAME = "dc2fusion"
 
 CONTRASTS = ("ct", "t1", "t2", "pet")
 """What generated heads show."""
@@ -98,10 +99,7 @@ class VolumeConfig:
         base = _OFFICIAL if values.get("preset") in ("official", "fixed") else cls()
         kinds = {f.name: getattr(base, f.name) for f in fields(cls)}
         for key, value in values.items():
-            if key not in kinds:
-                near = difflib.get_close_matches(key, kinds, 1)
-                hint = f" Did you mean '{near[0]}'?" if near else ""
-                raise InputError(f"The training setting '{key}' is unknown.{hint}")
+            check_known(key, kinds)
             if not _fits(value, kinds[key]):
                 raise InputError(f"The training setting '{key}' has the unusable value {value!r}.")
         return replace(base, **values)
@@ -109,13 +107,7 @@ class VolumeConfig:
     @classmethod
     def from_file(cls, path: Path, changes: dict[str, Any] | None = None) -> "VolumeConfig":
         """Settings from a TOML file, with `changes` (the flags) on top; InputError for a bad file."""
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InputError(f"The configuration {path} does not exist.") from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise InputError(f"The configuration {path} cannot be read: {error}.") from None
-        return cls.from_dict(values | (changes or {}))
+        return cls.from_dict(table_of(path, METHOD_NAME, changes))
 
 
 LOSS_WEIGHTS = ("lncc_first", "lncc_second", "ssim_first", "ssim_second", "l1_first", "l1_second")

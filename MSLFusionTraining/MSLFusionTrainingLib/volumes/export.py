@@ -26,13 +26,11 @@ def exported(
 ) -> tuple[DC2Fusion, dict[str, Any]]:
     """The network of a run (its best state, or the last) and its card, measured on generated heads `seeds`.
 
-    half: measured with weights rounded to 16 bits, as they will be stored. Raises InputError when the folder holds no
-    run of this kind or a head was trained on.
+    half: measured with weights rounded to 16 bits, as they will be stored. Raises InputError when the folder holds
+    no run or a head was trained on.
     """
     path = folder / (LAST if last or not (folder / BEST).exists() else BEST)
     facts = read_facts(path)
-    if facts.get("kind") != "volumes":
-        raise InputError(f"{folder} is not a run of 'mslfusion train-fusion': export it with 'mslfusion export'.")
     config = VolumeConfig.from_dict(facts["config"])
     seen = set(head_seeds(config)[0]) & set(seeds)
     if seen:

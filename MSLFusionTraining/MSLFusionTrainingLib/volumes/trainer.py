@@ -33,6 +33,9 @@ class VolumeTrainer:
     train, validation: pairs (heads, 2, z, y, x) in [0, 1], any floating type.
     """
 
+    score_name = "loss"
+    """What `best` is the smallest of."""
+
     def __init__(
         self, config: VolumeConfig, train: Tensor, validation: Tensor, folder: Path, device: torch.device | None = None
     ) -> None:
@@ -44,11 +47,11 @@ class VolumeTrainer:
         self.model.set_checkpointing(config.checkpointing)
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
         self.iteration = 0
-        self.best: dict[str, Any] = {"loss": None, "iteration": 0}
+        self.best: dict[str, Any] = {"score": None, "iteration": 0}
         self._figures: dict[str, Any] = {}
         self._weights = {name: float(getattr(config, name)) for name in LOSS_WEIGHTS}
 
-    def resume(self) -> bool:
+    def resume(self, job: Job = NO_JOB) -> bool:
         """Go on from the folder's state when there is one; InputError when it belongs to other settings."""
         path = self.folder / LAST
         if not path.exists():
@@ -150,8 +153,8 @@ class VolumeTrainer:
         with (self.folder / VALIDATION).open("a", encoding="utf-8") as file:
             file.write(json.dumps(self._figures) + "\n")
         self._picture(pictures)
-        if self.best["loss"] is None or figures["loss"] < self.best["loss"]:
-            self.best = {"loss": figures["loss"], "iteration": self.iteration}
+        if self.best["score"] is None or figures["loss"] < self.best["score"]:
+            self.best = {"score": figures["loss"], "iteration": self.iteration}
             self._write(BEST, None)
         return figures
 
