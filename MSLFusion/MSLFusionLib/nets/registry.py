@@ -6,12 +6,16 @@ from typing import Any
 from torch import nn
 
 from MSLFusionLib.errors import InputError
+from MSLFusionLib.nets.cmfnet import CMFConfig, CMFNet
 from MSLFusionLib.nets.dc2fusion import DC2Config, DC2Fusion
 from MSLFusionLib.nets.msl import MSL, MSLConfig
+from MSLFusionLib.nets.unet import BicubicUNet, BicubicUNetConfig
 
 _BUILDERS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
     "msl": lambda config: MSL(MSLConfig.from_dict(config)),
     "dc2fusion": lambda config: DC2Fusion(DC2Config.from_dict(config)),
+    "cmf-net": lambda config: CMFNet(CMFConfig.from_dict(config)),
+    "unet-bicubic": lambda config: BicubicUNet(BicubicUNetConfig.from_dict(config)),
 }
 
 ARCHITECTURES = tuple(_BUILDERS)
