@@ -17,6 +17,7 @@ from MSLFusionLib import metrics
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionLib.registration import Registration, register, resample
+from MSLFusionLib.sensor_names import FBP, MODALITY, ZERO_FILLED
 
 if TYPE_CHECKING:
     from MSLFusionLib.io.sensors import SensorReader
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from MSLFusionLib.recon.simulate import SamplingPlan
     from MSLFusionLib.recon.trust import TrustPlan
 
-FBP, ZERO_FILLED = "FBP", "zero-filled"
 MODALITIES = {"both": ("ct", "mr"), "ct": ("ct",), "mr": ("mr",)}
 _MARGIN = metrics.SSIM_RADIUS
 
@@ -71,8 +71,8 @@ class Aligned:
 class PipelineResult:
     """Everything the main job gave.
 
-    hybrids: (lambda specification, volume in [0, 1]) in the order asked for. sensor_images: "FBP" and
-    "zero-filled" in [0, 1]. references: "ct" and "mr" in [0, 1], what was measured. metrics: rows for tables, see
+    hybrids: (lambda specification, volume in [0, 1]) in the order asked for. sensor_images: those of
+    sensor_names, in [0, 1]. references: "ct" and "mr" in [0, 1], what was measured. metrics: rows for tables, see
     `measure`. All volumes lie on the CT's grid. times: seconds per stage. trust_maps: by kind (recon.trust.KINDS).
     """
 
@@ -166,7 +166,8 @@ def run_pipeline(
             job=job,
         )
     hybrids = list(zip(specs, (image for _, image in result.hybrids), strict=True))
-    sensor_images = _named(result.others, {FBP: outputs.FBP, ZERO_FILLED: outputs.ZERO_FILLED})
+    ct_image = result.achieved.get("ct", {}).get("image", FBP)
+    sensor_images = _named(result.others, {ct_image: outputs.FBP, ZERO_FILLED: outputs.ZERO_FILLED})
     references = _named(result.others, {"ct": outputs.TRUTH_CT, "mr": outputs.TRUTH_MR})
     body, rows = None, []
     if references:
@@ -199,7 +200,7 @@ def measure(
     for spec, image in sorted(hybrids, key=lambda pair: (pair[0].value is None, pair[0].value or 0.0)):
         kind, name = ("map", "lambda map") if spec.value is None else ("hybrid", f"lambda {spec.value:g}")
         jobs.append(({"image": name, "kind": kind, "lambda": spec.value}, image, list(truth)))
-    for name, own in ((FBP, "ct"), (ZERO_FILLED, "mr")):
+    for name, own in MODALITY.items():
         if name in sensor_images and own in truth:
             jobs.append(({"image": name, "kind": "sensor", "lambda": None}, sensor_images[name], [own]))
     rows = []

@@ -7,6 +7,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from MSLFusionLib.sensor_names import ENDS
 from MSLFusionPanel import layouts
 from MSLFusionPanel.parameters import SensorSource
 from MSLFusionPanel.run import Run, place
@@ -142,15 +143,15 @@ def rows_of(table: Any) -> list[dict[str, Any]]:
 def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     """The main figures: each modality at its own end of lambda, beside its sensor image."""
     sentences = []
-    for lam, target, plain in ((0.0, "ct", "FBP"), (1.0, "mr", "zero-filled")):
+    for target, lam, plain in ENDS:
         ends = [row for row in rows if row.get("kind") == "hybrid" and _number(row.get("lambda")) == lam]
-        sensor = [row for row in rows if row.get("image") == plain]
+        sensor = [row for row in rows if row.get("image") in plain]
         reached = _number(ends[0].get(f"psnr_{target}")) if ends else None
         before = _number(sensor[0].get(f"psnr_{target}")) if sensor else None
         if reached is not None:
             text = _("lambda {lam:g}: {name} {psnr:.1f} dB").format(lam=lam, name=target.upper(), psnr=reached)
             if before is not None:
-                text += _(" ({plain} {psnr:.1f} dB)").format(plain=plain, psnr=before)
+                text += _(" ({plain} {psnr:.1f} dB)").format(plain=sensor[0]["image"], psnr=before)
             sentences.append(text)
     return _("PSNR at {figures}.").format(figures="; ".join(sentences)) if sentences else ""
 

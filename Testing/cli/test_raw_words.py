@@ -123,6 +123,24 @@ def test_one_of_the_two_gives_its_own_result(raw, model, capsys, tmp_path, which
     assert image[1, 32, 32] > 0.2
 
 
+def test_the_image_of_a_quarter_turn_is_not_called_filtered_backprojection(
+    raw, model, capsys, tmp_path
+):
+    ct = raw[0]
+    described = json.loads(Path(f"{ct}.json").read_text())
+    raw_files.write_description(ct, described | {"angles": described["angles"][:10]})
+    np.save(ct, np.load(ct)[:1, :10])
+    code, _, err = run(
+        capsys, "reconstruct", "--sinogram", ct, "--model", model, "--lambda", 0, "--save-sensor-images",
+        "--device", "cpu", "--output", tmp_path / "o",
+    )  # fmt: skip
+    assert code == 0, err
+    names = {file.name for file in (tmp_path / "o").iterdir()}
+    assert "sensor_total-variation.nrrd" in names
+    assert "sensor_fbp.nrrd" not in names
+    assert json.loads((tmp_path / "o" / "run.json").read_text())["sampling"]["ct"]["image"] == "total variation"
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from MSLFusionLib.io.volumes import write_volume
 from MSLFusionLib.progress import NO_JOB, Job
+from MSLFusionLib.sensor_names import file_stem
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -80,7 +81,7 @@ def write_result(
         volumes.append((f"mr_registered.{ending}", partial(_same, aligned.mr)))
     if sensor_images:
         volumes += [
-            (f"sensor_{name.lower()}.{ending}", partial(_same, image)) for name, image in result.sensor_images.items()
+            (f"{file_stem(name)}.{ending}", partial(_same, image)) for name, image in result.sensor_images.items()
         ]
     for kind, image in result.trust_maps.items():
         guesses = [name for name in synthesised if kind.endswith(f"-{name}")]

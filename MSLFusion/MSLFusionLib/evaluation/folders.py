@@ -9,11 +9,11 @@ from typing import Any
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.io.runs import FORMAT, content_hash
+from MSLFusionLib.sensor_names import MODALITY, file_stem
 
 RECORD_NAME = "run.json"
 _HYBRID = re.compile(r"hybrid_lambda-(\d*\.?\d+(?:e-?\d+)?)\.(nrrd|nii\.gz|mha)")
-_OTHERS = {"hybrid_map": "lambda map", "sensor_fbp": "FBP", "sensor_zero-filled": "zero-filled"}
-_OWN = {"FBP": "ct", "zero-filled": "mr"}
+_OTHERS = {"hybrid_map": "lambda map"} | {file_stem(name): name for name in MODALITY}
 _REGISTERED = "mr_registered"
 
 
@@ -128,5 +128,5 @@ def _images(folder: Path, record: dict[str, Any]) -> list[RunImage]:
             hybrids.append(RunImage(f"lambda {lam:g}", lam, path))
         else:
             label = _OTHERS[stem]
-            others.append(RunImage(label, None, path, (_OWN[label],) if label in _OWN else ("ct", "mr")))
+            others.append(RunImage(label, None, path, (MODALITY[label],) if label in MODALITY else ("ct", "mr")))
     return sorted(hybrids, key=lambda image: image.lam or 0.0) + others

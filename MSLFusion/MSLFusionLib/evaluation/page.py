@@ -11,6 +11,7 @@ from MSLFusionLib.evaluation.figures import BODY, CONVENTIONS, NAMES, REGIONS
 from MSLFusionLib.evaluation.measure import Measured
 from MSLFusionLib.evaluation.plots import TITLES, over_lambda, over_slices
 from MSLFusionLib.report import page
+from MSLFusionLib.sensor_names import ENDS
 
 SLICE_COLUMNS = ("run", "volume", "slice", "image", "lambda", "target", "region", *NAMES)
 VOLUME_COLUMNS = ("run", "volume", "image", "lambda", "target", "region", *NAMES)
@@ -81,10 +82,11 @@ def _slices(measured: Sequence[Measured], runs: Sequence[str]) -> list[str]:
     parts = []
     for key in dict.fromkeys(one.truth_key for one in measured):
         rows = [row for one in measured if one.truth_key == key for row in one.slices if row["region"] == BODY]
-        for target, lam, sensor in (("ct", 0.0, "FBP"), ("mr", 1.0, "zero-filled")):
+        for target, lam, plain in ENDS:
             names = [row["image"] for row in rows if row["lambda"] == lam and row["target"] == target]
             if not names:
                 continue
+            sensor = next((row["image"] for row in rows if row["image"] in plain), plain[0])
             drawn = [names[0], sensor]
             caption = (
                 f"Volume {key}: {names[0]} against the {target.upper()}, slice by slice within the body; "

@@ -24,6 +24,7 @@ from MSLFusionLib.physics.total_variation import tv_ct
 from MSLFusionLib.physics.units import MU_MAX
 from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionLib.recon.describe import ct_sampling, mr_sampling
+from MSLFusionLib.sensor_names import FBP, TV
 
 _SCANS = ("full", "short")
 _CT, _MR = 0, 1
@@ -147,6 +148,12 @@ class Scanners:
                 kspace = _each(kspace, slices, _MR, self.plan.seed, lambda k, g: gaussian_kspace(k, sigma, g, mask))
         return SensorBatch(sinogram, kspace)
 
+    @property
+    def ct_image(self) -> str:
+        """How the CT's sensor image is made: by sensor_names.FBP or TV."""
+        limited = self.ct is not None and self.ct.geometry.scan == "limited"
+        return TV if self.ct_method == "tv" or (self.ct_method == "auto" and limited) else FBP
+
     def images(self, batch: SensorBatch, job: Job = NO_JOB) -> tuple[Tensor | None, Tensor | None]:
         """Sensor images of a batch: (FBP, zero-filled magnitude), each (n, 1, H, W) clipped to [0, 1].
 
@@ -155,8 +162,7 @@ class Scanners:
         """
         fbp, zero_filled = None, batch.mr_image
         if self.ct is not None and batch.sinogram is not None:
-            limited = self.ct.geometry.scan == "limited"
-            if self.ct_method == "tv" or (self.ct_method == "auto" and limited):
+            if self.ct_image == TV:
                 mu = tv_ct(self.ct, batch.sinogram, TV_WEIGHT, TV_STEPS, job=replace(job, report=None))
             else:
                 mu = self.ct.fbp(batch.sinogram, official=self.official_fbp)
@@ -169,7 +175,7 @@ class Scanners:
         """What is really measured, for run records and model cards (see recon.describe)."""
         result: dict[str, Any] = {}
         if self.ct is not None:
-            result["ct"] = {**ct_sampling(self.ct.geometry), "backend": self.ct.name}
+            result["ct"] = {**ct_sampling(self.ct.geometry), "backend": self.ct.name, "image": self.ct_image}
         if self.mr is not None:
             result["mr"] = mr_sampling(self.mr.mask)
         return result

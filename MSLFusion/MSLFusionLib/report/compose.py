@@ -10,6 +10,7 @@ import SimpleITK as sitk
 from MSLFusionLib import __version__
 from MSLFusionLib.report import page, trust
 from MSLFusionLib.report.data import ReportData, Viewer
+from MSLFusionLib.sensor_names import ENDS, FBP, TV, ZERO_FILLED
 
 _VIEWER_SLICES = 11
 _BONE = (300 + 1000) / 3125
@@ -192,7 +193,7 @@ class _Pictures:
     def _draw_sensors(self, figures: Any) -> bytes:
         data = self.data
         volumes = (("CT", data.ct), *data.sensor_images.items(), ("MR, registered", data.mr))
-        order = {"CT": 0, "FBP": 1, "zero-filled": 2, "MR, registered": 3}
+        order = {"CT": 0, FBP: 1, TV: 1, ZERO_FILLED: 2, "MR, registered": 3}
         panels = [
             self._panel(figures, title, volume)
             for title, volume in sorted(volumes, key=lambda item: order.get(item[0], 4))
@@ -231,10 +232,11 @@ class _Pictures:
         from MSLFusionLib.report import figures
 
         data, hybrids = self.data, self.data.hybrids
+        plain = TV if TV in data.sensor_images else FBP
         pairs = (
-            ("FBP − CT", data.sensor_images.get("FBP"), data.ct),
+            (f"{plain} − CT", data.sensor_images.get(plain), data.ct),
             ("lambda 0 − CT", hybrids.get(0.0), data.ct),
-            ("zero-filled − MR", data.sensor_images.get("zero-filled"), data.mr),
+            ("zero-filled − MR", data.sensor_images.get(ZERO_FILLED), data.mr),
             ("lambda 1 − MR", hybrids.get(1.0), data.mr),
         )
         return [
@@ -291,13 +293,13 @@ def _facts(data: ReportData) -> list[tuple[str, str]]:
         items.append((f"{sampling['ct']['views']}", f"CT views, {sampling['ct']['scan']} scan"))
     if "mr" in sampling:
         items.append((f"{100 * sampling['mr']['rate']:.1f} %", f"of k-space (1/{sampling['mr']['acceleration']:.2f})"))
-    for target, lam, sensor in (("ct", 0.0, "FBP"), ("mr", 1.0, "zero-filled")):
+    for target, lam, plain in ENDS:
         ours = next((row for row in data.metrics if row["lambda"] == lam), {})
-        theirs = next((row for row in data.metrics if row["image"] == sensor), {})
+        theirs = next((row for row in data.metrics if row["image"] in plain), {})
         for key, unit, how in (("psnr", " dB", ".1f"), ("ssim", "", ".3f")):
             value, other = ours.get(f"{key}_{target}"), theirs.get(f"{key}_{target}")
             if value is not None:
-                beside = "" if other is None else f" ({sensor} {other:{how}})"
+                beside = "" if other is None else f" ({theirs['image']} {other:{how}})"
                 items.append((f"{value:{how}}{unit}", f"{target.upper()} {key.upper()}{beside}"))
     seconds = record.get("times_seconds", {}).get("total")
     if seconds:

@@ -16,7 +16,7 @@ class ReportData:
     ct, mr: the two images that the sensors were simulated from, None where there is none.
     mr_unregistered: the MR on the CT's grid as its file places it, to show what registration did.
     trust_maps: by kind, see recon.trust: "residual-ct", "uncertainty-mr", ...
-    sensor_images: "FBP" and "zero-filled": what the network saw, where it saw them.
+    sensor_images: by sensor_names: what the network saw, where it saw them.
     hybrids: volumes by lambda; hybrid_map: the volume with lambda from `lambda_map`.
     metrics: rows as `pipeline.measure` gives them.
     slice_axis: array axis (0 is z) across which the network's slices lie.

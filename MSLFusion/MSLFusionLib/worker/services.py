@@ -17,6 +17,7 @@ import numpy as np
 
 from MSLFusionLib.errors import InputError, MSLFusionError
 from MSLFusionLib.progress import Job
+from MSLFusionLib.sensor_names import ZERO_FILLED
 from MSLFusionLib.wire import PROTOCOL, Message
 from MSLFusionLib.worker import fields, fusion, optimising, raw
 from MSLFusionLib.worker.machine import devices, free_memory
@@ -334,7 +335,7 @@ class Services:
         collect(session.sensor_images)
         truth = {outputs.TRUTH_CT: "ct", outputs.TRUTH_MR: "mr"}
         references = {name: images[kind] for kind, name in truth.items() if kind in images}
-        shown = {outputs.FBP: pipeline.FBP, outputs.ZERO_FILLED: pipeline.ZERO_FILLED}
+        shown = {outputs.FBP: session.source.scanners.ct_image, outputs.ZERO_FILLED: ZERO_FILLED}
         sensors = {name: images[kind] for kind, name in shown.items() if kind in images}
         if current.body is None and current.reference is not None:
             current.body = body_mask(*current.reference, job=Job(cancelled=job.cancelled))
