@@ -80,45 +80,41 @@ def show_as_trust(node: Any, array: np.ndarray) -> None:
 
 def trust_colors(scene: Any) -> Any:
     """The scene's colour table of trust maps (256 entries), made when it is not there."""
-    found = scene.GetFirstNode(TRUST_COLORS_NAME, "vtkMRMLColorTableNode")
-    if found is not None:
-        return found
-    table = scene.CreateNodeByClass("vtkMRMLColorTableNode")
-    table.UnRegister(None)
-    table.SetName(TRUST_COLORS_NAME)
-    table.SetTypeToUser()
-    table.SetAttribute("Category", "MSL Fusion")
-    table.SetDescription("error to expect, or residual, in units of the image: from nothing to much")
-    table.SetNumberOfColors(_COLORS)
-    for entry in range(_COLORS):
-        share = entry / (_COLORS - 1)
-        rgb = (float(np.interp(share, _CONTROL_POINTS, _TRUST_RGB[:, i])) for i in range(3))
-        table.SetColor(entry, f"{share:.3f}", *rgb, 1.0)
-    return scene.AddNode(table)
+    said = "error to expect, or residual, in units of the image: from nothing to much"
+    return _table(scene, TRUST_COLORS_NAME, said, _TRUST_RGB)
 
 
 def lambda_rgb(lam: float) -> tuple[float, float, float]:
     """The colour of a lambda in [0, 1]: blue is CT, orange is MR."""
-    red, green, blue = (float(np.interp(lam, _CONTROL_POINTS, _CONTROL_RGB[:, i])) for i in range(3))
-    return red, green, blue
+    return _between(lam, _CONTROL_RGB)
 
 
 def lambda_colors(scene: Any) -> Any:
     """The scene's colour table of lambda (256 entries named by their lambda), made when it is not there."""
-    found = scene.GetFirstNode(LAMBDA_COLORS_NAME, "vtkMRMLColorTableNode")
+    return _table(scene, LAMBDA_COLORS_NAME, "lambda of a hybrid volume: 0 is CT, 1 is MRI", _CONTROL_RGB)
+
+
+def _table(scene: Any, name: str, description: str, control: np.ndarray) -> Any:
+    """The scene's colour table of this name, made when it is not there: from 0 to 1 through the colours `control`."""
+    found = scene.GetFirstNode(name, "vtkMRMLColorTableNode")
     if found is not None:
         return found
     table = scene.CreateNodeByClass("vtkMRMLColorTableNode")
     table.UnRegister(None)
-    table.SetName(LAMBDA_COLORS_NAME)
+    table.SetName(name)
     table.SetTypeToUser()
     table.SetAttribute("Category", "MSL Fusion")
-    table.SetDescription("lambda of a hybrid volume: 0 is CT, 1 is MRI")
+    table.SetDescription(description)
     table.SetNumberOfColors(_COLORS)
     for entry in range(_COLORS):
-        lam = entry / (_COLORS - 1)
-        table.SetColor(entry, f"{lam:.3f}", *lambda_rgb(lam), 1.0)
+        share = entry / (_COLORS - 1)
+        table.SetColor(entry, f"{share:.3f}", *_between(share, control), 1.0)
     return scene.AddNode(table)
+
+
+def _between(share: float, control: np.ndarray) -> tuple[float, float, float]:
+    red, green, blue = (float(np.interp(share, _CONTROL_POINTS, control[:, i])) for i in range(3))
+    return red, green, blue
 
 
 def add_lambda_legend(node: Any) -> Any:
