@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from MSLFusionLib.nets.msl import MSL, STRIDE, Features, Latent
+from MSLFusionLib.nets.decoder import Latent
+from MSLFusionLib.nets.encoder import Features
+from MSLFusionLib.nets.msl import MSL
+from MSLFusionLib.nets.mslconfig import STRIDE
 from MSLFusionTrainingLib.config import TrainConfig
 from MSLFusionTrainingLib.losses import (
     LossTerms,

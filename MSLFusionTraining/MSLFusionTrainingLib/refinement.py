@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from MSLFusionLib.io.atomic import atomic_path
-from MSLFusionLib.nets.msl import MSL, STRIDE
+from MSLFusionLib.nets.msl import MSL
+from MSLFusionLib.nets.mslconfig import STRIDE
 from MSLFusionLib.nets.refine import Refiner
 from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionLib.recon.unrolled import unrolled

@@ -16,7 +16,8 @@ from MSLFusionLib import __version__
 from MSLFusionLib.errors import Cancelled, InputError, JobError
 from MSLFusionLib.io.atomic import atomic_path, remove_parts
 from MSLFusionLib.io.checkpoints import find_model, load_checkpoint
-from MSLFusionLib.nets.msl import MSL, STRIDE
+from MSLFusionLib.nets.msl import MSL
+from MSLFusionLib.nets.mslconfig import STRIDE
 from MSLFusionLib.nets.presets import preset_config
 from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionLib.recon.devices import is_out_of_memory

@@ -5,7 +5,8 @@ import torch
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.nets.layers import ConditionalInstanceNorm
-from MSLFusionLib.nets.msl import MSL, MSLConfig
+from MSLFusionLib.nets.msl import MSL
+from MSLFusionLib.nets.mslconfig import MSLConfig
 from MSLFusionLib.nets.presets import PRESETS, preset_config
 from MSLFusionLib.nets.registry import build
 

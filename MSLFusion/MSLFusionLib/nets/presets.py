@@ -3,7 +3,7 @@
 from typing import Any
 
 from MSLFusionLib.errors import InputError
-from MSLFusionLib.nets.msl import MSLConfig
+from MSLFusionLib.nets.mslconfig import MSLConfig
 
 _PRESETS = {
     # What the text of Zhu et al. says, with its plain sums and its three residual blocks everywhere.

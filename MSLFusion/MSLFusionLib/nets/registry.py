@@ -8,7 +8,8 @@ from torch import nn
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.nets.cmfnet import CMFConfig, CMFNet
 from MSLFusionLib.nets.dc2fusion import DC2Config, DC2Fusion
-from MSLFusionLib.nets.msl import MSL, MSLConfig
+from MSLFusionLib.nets.msl import MSL
+from MSLFusionLib.nets.mslconfig import MSLConfig
 from MSLFusionLib.nets.unet import BicubicUNet, BicubicUNetConfig
 
 _BUILDERS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
