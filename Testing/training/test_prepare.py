@@ -278,7 +278,7 @@ def test_processes_give_the_same_set(tmp_path):
     assert several.set.sha256 == one.set.sha256
 
 
-def _killed(sender, patient, settings, known):
+def _killed(sender, do, patient, settings, known):
     if patient.id == "b":
         os.kill(os.getpid(), 9)
     sender.send(Outcome(patient.id, "key", b"", "", {}))

@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -43,20 +43,53 @@ class Outcome:
     about: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Placed:
+    """A patient's scans and how they lie to each other.
+
+    fixed: the first modality. moving: the others, as read. transforms: from points of `fixed` to points of each of
+    them. found: what the registrations say of themselves, by modality.
+    """
+
+    fixed: sitk.Image
+    moving: tuple[sitk.Image, ...]
+    transforms: tuple[sitk.Transform, ...]
+    found: dict[str, Any]
+
+
 def prepare_patient(patient: Patient, settings: PrepareSettings, known: frozenset[str], job: Job = NO_JOB) -> Outcome:
-    """Prepare a patient, unless a patient of the same scans and settings is `known`; never raises but Cancelled.
+    """Prepare a patient's slices, unless a patient of the same scans and settings is `known`; never raises but
+    Cancelled.
 
     Runs in any process: it is handed values and hands back values.
     """
+
+    def key() -> str:
+        return settings.key(_hashes(patient, settings))
+
+    def make(key: str) -> tuple[bytes, dict[str, Any]]:
+        prepared = _from_slices(patient, settings) if patient.published else _from_scans(patient, settings, job)
+        prepared.about["key"] = key
+        return packed(prepared), prepared.about
+
+    return outcome_of(patient, key, make, known)
+
+
+def outcome_of(
+    patient: Patient,
+    key: Callable[[], str],
+    make: Callable[[str], tuple[bytes, dict[str, Any]]],
+    known: frozenset[str],
+) -> Outcome:
+    """What becomes of a patient: `make(key())` gives its content and facts; whatever goes wrong is one sentence."""
     try:
         if patient.missing:
             raise InputError(patient.missing)
-        key = settings.key(_hashes(patient, settings))
-        if key in known:
-            return Outcome(patient.id, key)
-        prepared = _from_slices(patient, settings) if patient.published else _from_scans(patient, settings, job)
-        prepared.about["key"] = key
-        return Outcome(patient.id, key, packed(prepared), "", prepared.about)
+        own = key()
+        if own in known:
+            return Outcome(patient.id, own)
+        content, about = make(own)
+        return Outcome(patient.id, own, content, "", about)
     except Cancelled:
         raise
     except MSLFusionError as error:
@@ -69,40 +102,57 @@ def prepare_patient(patient: Patient, settings: PrepareSettings, known: frozense
         return Outcome(patient.id, problem=f"{type(error).__name__}: {error} (a fault of mslfusion).")
 
 
+def scan_hashes(patient: Patient, modalities: Sequence[str]) -> dict[str, str]:
+    """The hash of each scan's content; InputError names a file that does not exist."""
+    for name, path in patient.scans.items():
+        if not path.exists():
+            raise InputError(f"The {name.upper()} file {path} does not exist.")
+    return {name: content_hash(patient.scans[name]) for name in modalities}
+
+
+def placed_scans(patient: Patient, settings: PrepareSettings, job: Job) -> Placed:
+    """Read a patient's scans and register the others to the first, where the settings say so.
+
+    Raises InputError for scans that cannot be read; JobError when a registration fails.
+    """
+    first, *others = settings.modalities
+    fixed = read_volume(patient.scans[first], first.upper())
+    moving, transforms, found = [], [], {}
+    for name in others:
+        image = read_volume(patient.scans[name], name.upper())
+        transform = sitk.Transform(3, sitk.sitkIdentity)
+        if settings.register:
+            pair = first.upper(), name.upper()
+            done = register(fixed, image, settings.preset, settings.method, settings.seed, settings.start, job, pair)
+            transform, found[name] = done.transform, done.to_dict()
+        moving.append(image)
+        transforms.append(transform)
+        job.check()
+    return Placed(fixed, tuple(moving), tuple(transforms), found)
+
+
 def _hashes(patient: Patient, settings: PrepareSettings) -> dict[str, str]:
     if patient.published:
         digest = hashlib.sha256()
         for file in published_files(patient, settings.modalities):
             digest.update(content_hash(file).encode())
         return {"slices": digest.hexdigest()}
-    for name, path in patient.scans.items():
-        if not path.exists():
-            raise InputError(f"The {name.upper()} file {path} does not exist.")
-    return {name: content_hash(patient.scans[name]) for name in settings.modalities}
+    return scan_hashes(patient, settings.modalities)
 
 
 def _from_scans(patient: Patient, settings: PrepareSettings, job: Job) -> PreparedPatient:
     started = time.monotonic()
     warnings: list[str] = []
     noting = Job(cancelled=job.cancelled, warn=warnings.append)
-    first, *others = settings.modalities
-    fixed = read_volume(patient.scans[first], first.upper())
-    placed, before, covers, found = [fixed], [fixed], [], {}
-    for name in others:
-        moving = read_volume(patient.scans[name], name.upper())
+    scans = placed_scans(patient, settings, noting)
+    fixed, first = scans.fixed, settings.modalities[0]
+    placed, before, covers = [fixed], [fixed], []
+    for name, moving, transform in zip(settings.modalities[1:], scans.moving, scans.transforms, strict=True):
         before.append(resample(moving, fixed, must_overlap=False))
-        transform = sitk.Transform(3, sitk.sitkIdentity)
-        if settings.register:
-            pair = first.upper(), name.upper()
-            done = register(
-                fixed, moving, settings.preset, settings.method, settings.seed, settings.start, noting, pair
-            )
-            transform, found[name] = done.transform, done.to_dict()
         placed.append(resample(moving, fixed, transform) if settings.register else before[-1])
-        covers.append(_covered(moving, fixed, transform))
+        covers.append(covered(moving, fixed, transform))
         if not covers[-1].any():
             raise InputError(f"The {first.upper()} and the {name.upper()} do not overlap where their files place them.")
-        noting.check()
     options = VolumeOptions(
         size=(settings.size, settings.size),
         pixel_mm=settings.pixel_mm,
@@ -114,7 +164,7 @@ def _from_scans(patient: Patient, settings: PrepareSettings, job: Job) -> Prepar
     slices, numbers, rejected, histograms = _sorted_out(seen, settings, covers, noting)
     about = {
         "inputs": _hashes(patient, settings),
-        "registration": found,
+        "registration": scans.found,
         "grid": seen.grid.report(seen.body),
         "scales": {name: asdict(one.scale) for name, one in zip(settings.modalities, seen.modalities, strict=True)},
         "rejected": rejected,
@@ -125,7 +175,7 @@ def _from_scans(patient: Patient, settings: PrepareSettings, job: Job) -> Prepar
     return PreparedPatient(patient.id, settings.modalities, slices, numbers, about, picture, histograms)
 
 
-def _covered(moving: sitk.Image, fixed: sitk.Image, transform: sitk.Transform) -> np.ndarray:
+def covered(moving: sitk.Image, fixed: sitk.Image, transform: sitk.Transform) -> np.ndarray:
     """Where the moving volume was measured, as bool (z, y, x) on the fixed one's grid."""
     ones = sitk.Image(moving.GetSize(), sitk.sitkUInt8) + 1
     ones.CopyInformation(moving)

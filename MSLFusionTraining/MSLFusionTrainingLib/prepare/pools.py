@@ -11,38 +11,42 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from MSLFusionLib.errors import InputError
-from MSLFusionLib.progress import Job
+from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionTrainingLib.prepare.patient import Outcome, prepare_patient
-from MSLFusionTrainingLib.prepare.settings import Patient, PrepareSettings
+from MSLFusionTrainingLib.prepare.settings import Patient
 
+Prepare = Callable[[Patient, Any, frozenset[str], Job], Outcome]
+"""Prepares a patient by settings, unless its key is among the known ones: `prepare_patient` for slices."""
 _ASK_S = 0.3
 _CONNECT_S = 15
 
 
 def outcomes(
     patients: Sequence[Patient],
-    settings: PrepareSettings,
+    settings: Any,
     known: frozenset[str],
     workers: int,
     dask: str | None,
     job: Job,
+    do: Prepare = prepare_patient,
 ) -> Iterator[Outcome]:
     """The outcome of each patient, in the order in which they are done. Raises Cancelled through `job`.
 
-    dask: address of a scheduler whose workers see the scans under the same paths; then `workers` does not count.
+    do: what prepares one, a function that other processes can import. dask: address of a scheduler whose workers see
+    the scans under the same paths; then `workers` does not count.
     """
     if dask is not None:
-        yield from _on_cluster(patients, settings, known, dask, job)
+        yield from _on_cluster(patients, settings, known, dask, job, do)
     elif workers > 1 and len(patients) > 1:
-        yield from _in_processes(patients, settings, known, workers, job)
+        yield from _in_processes(patients, settings, known, workers, job, do)
     else:
         for patient in patients:
             job.check()
-            yield prepare_patient(patient, settings, known, job)
+            yield do(patient, settings, known, job)
 
 
 def _in_processes(
-    patients: Sequence[Patient], settings: PrepareSettings, known: frozenset[str], workers: int, job: Job
+    patients: Sequence[Patient], settings: Any, known: frozenset[str], workers: int, job: Job, do: Prepare
 ) -> Iterator[Outcome]:
     """A fresh process for each patient, so that memory comes back and one that is killed is known by its patient."""
     context = multiprocessing.get_context("spawn")
@@ -53,7 +57,7 @@ def _in_processes(
             while waiting and len(running) < workers:
                 patient = waiting.pop()
                 receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(target=_work, args=(sender, patient, settings, known), daemon=True)
+                process = context.Process(target=_work, args=(sender, do, patient, settings, known), daemon=True)
                 process.start()
                 sender.close()
                 running[receiver] = (process, patient)
@@ -68,10 +72,10 @@ def _in_processes(
             process.join()
 
 
-def _work(sender: Connection, patient: Patient, settings: PrepareSettings, known: frozenset[str]) -> None:
+def _work(sender: Connection, do: Prepare, patient: Patient, settings: Any, known: frozenset[str]) -> None:
     """What a process does; Ctrl-C is for the one that started it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sender.send(prepare_patient(patient, settings, known))
+    sender.send(do(patient, settings, known, NO_JOB))
     sender.close()
 
 
@@ -92,11 +96,11 @@ def _received(receiver: Connection, process: Any, patient: Patient) -> Outcome:
 
 
 def _on_cluster(
-    patients: Sequence[Patient], settings: PrepareSettings, known: frozenset[str], address: str, job: Job
+    patients: Sequence[Patient], settings: Any, known: frozenset[str], address: str, job: Job, do: Prepare
 ) -> Iterator[Outcome]:
     client = _client(address)
     try:
-        pending = {client.submit(prepare_patient, one, settings, known, pure=False, retries=1): one for one in patients}
+        pending = {client.submit(do, one, settings, known, pure=False, retries=1): one for one in patients}
         try:
             while pending:
                 done = [future for future in pending if future.done()]
