@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from MSLFusionPanel.checkerboard import checkerboard_steps, voxels_to_voxels, window_of
 from MSLFusionPanel.hidden import hidden_node, remove
 from MSLFusionPanel.inputs import mr_on_grid, volume_state
+from MSLFusionPanel.pairs import names
 from MSLFusionPanel.sliceviews import set_opacity, show_layers, slice_composites, take_back
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Check(Enum):
             Check.OFF: _("Off"),
             Check.CHECKERBOARD: _("Checkerboard"),
             Check.FADE: _("Fade"),
-            Check.RED_CYAN: _("Red (CT) and cyan (MR)"),
+            Check.RED_CYAN: _("Red and cyan"),
         }[self]
 
 
@@ -66,6 +67,10 @@ class Comparison:
 
     def update(self) -> None:
         """Show what the selector says of the present volumes; nothing happens when that is shown already."""
+        words, red_cyan = names(self._section.parameters), list(Check).index(Check.RED_CYAN)
+        text = _("Red ({fixed}) and cyan ({moving})").format(fixed=words.fixed, moving=words.moving)
+        if self._ui.checkSelector.itemText(red_cyan) != text:
+            self._ui.checkSelector.setItemText(red_cyan, text)
         check = Check(self._ui.checkSelector.itemData(self._ui.checkSelector.currentIndex))
         self._ui.fadeSlider.setVisible(check is Check.FADE)
         self._ui.fadeSliderLabel.setVisible(check is Check.FADE)
@@ -120,7 +125,9 @@ class Comparison:
 
     def _problem(self, check: Check, pair: tuple[Any, Any] | None) -> str:
         if pair is None:
-            return _("There is nothing to compare: choose a CT and an MR in section 1.")
+            words = names(self._section.parameters)
+            sentence = _("There is nothing to compare: choose {fixed} and {moving} in section 1.")
+            return sentence.format(fixed=words.fixed, moving=words.moving)
         if not slice_composites():
             return _("There are no slice views to compare in.")
         if check is Check.CHECKERBOARD and voxels_to_voxels(*pair) is None:

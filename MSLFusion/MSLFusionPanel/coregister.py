@@ -1,4 +1,4 @@
-"""Section 2: bring the MR onto the grid of the CT, and look whether it fits."""
+"""Section 2: bring the second volume onto the grid of the first (MSL: the MR onto the CT), and look whether it fits."""
 
 from typing import Any
 
@@ -9,7 +9,9 @@ from MSLFusionLib.errors import JobError
 from MSLFusionPanel.align import Found, align_steps, missing
 from MSLFusionPanel.compare import Comparison
 from MSLFusionPanel.inputs import made_from, mr_on_grid, needs_mr, same_grid
-from MSLFusionPanel.parameters import Modalities, SensorSource
+from MSLFusionPanel.methodparameters import Method
+from MSLFusionPanel.pairs import names
+from MSLFusionPanel.parameters import Alignment, Modalities, SensorSource
 from MSLFusionPanel.registered import REPORT_ATTRIBUTE, WARNINGS_ATTRIBUTE, Undo, show_found
 from MSLFusionPanel.section import Section
 from MSLFusionPanel.sliceviews import exchange
@@ -62,7 +64,7 @@ class CoregisterSection(Section):
         self._failure = ""
         data, method = self.parameters.data, self.parameters.coregister.method
         ct, mr = data.ct, data.mr
-        title = _("Registration")
+        title, words = _("Registration"), names(self.parameters)
         grid = _grid_state(ct)
 
         def progress(percent: int) -> None:
@@ -76,9 +78,11 @@ class CoregisterSection(Section):
             found = yield from align_steps(method, ct, mr, progress, stopping)
             scene = slicer.mrmlScene
             if not scene.IsNodePresent(ct) or not scene.IsNodePresent(mr):
-                raise JobError(_("The CT or the MR was removed meanwhile: the result was not used."))
+                sentence = _("The {fixed} or the {moving} was removed meanwhile: the result was not used.")
+                raise JobError(sentence.format(fixed=words.fixed, moving=words.moving))
             if _grid_state(ct) != grid:
-                raise JobError(_("The CT was changed meanwhile: the result was not used."))
+                sentence = _("The {fixed} was changed meanwhile: the result was not used.")
+                raise JobError(sentence.format(fixed=words.fixed))
             return found
 
         self.panel.run(self.ui.registerButton, steps(), lambda found: self._show(found, ct, mr), self._failed, title)
@@ -115,18 +119,27 @@ class CoregisterSection(Section):
         """Why the reconstruction cannot do without a registration; empty when it can."""
         parameters = self.parameters
         ct, mr, aligned = parameters.data.ct, parameters.data.mr, parameters.coregister.aligned
-        if parameters.sensors.source is not SensorSource.SIMULATE or not needs_mr(parameters):
+        method, words = parameters.choice.method, names(parameters)
+        if method is Method.CMF_NET:  # which resamples by itself where nothing was registered
+            return ""
+        simulated = parameters.sensors.source is SensorSource.SIMULATE
+        if method is Method.MSL and not (simulated and needs_mr(parameters)):
             return ""
         if not _filled(ct) or not _filled(mr) or mr_on_grid(parameters) is not None:
             return ""
         if aligned is not None and not made_from(aligned, ct, mr):
-            return _("The volume “{name}” was made from another CT or MR: register again.").format(
-                name=aligned.GetName()
+            return _("The volume “{name}” was made from another {fixed} or {moving}: register again.").format(
+                name=aligned.GetName(), fixed=words.fixed, moving=words.moving
             )
         if aligned is not None and not same_grid(aligned, ct):
-            return _("The volume “{name}” is not on the CT's grid any more: register again.").format(
-                name=aligned.GetName()
+            return _("The volume “{name}” is not on the {fixed}'s grid any more: register again.").format(
+                name=aligned.GetName(), fixed=words.fixed
             )
+        if method is Method.FUSION:
+            return _(
+                "The second volume is not on the first one's grid: register it, or choose the method “{resample}” "
+                "where both lie rightly."
+            ).format(resample=Alignment.ALIGNED.label())
         return _("The MR is not on the CT's grid: register it, or choose “{ct_only}” below.").format(
             ct_only=Modalities.CT.label()
         )
@@ -137,21 +150,23 @@ class CoregisterSection(Section):
 
         ct = self.parameters.data.ct
         if _filled(ct) and ct.GetParentTransformNode() is not None and not keeps_its_grid(ct):
-            return _("The CT is under a transform that warps or shears it: harden that transform first.")
+            sentence = _("The {fixed} is under a transform that warps or shears it: harden that transform first.")
+            return sentence.format(fixed=names(self.parameters).fixed)
         return missing(self.parameters.coregister.method)
 
     def _aligned_problem(self) -> str:
         parameters = self.parameters
         aligned = parameters.coregister.aligned
+        words = names(parameters)
         taken = {
-            _("CT"): parameters.data.ct,
-            _("MR"): parameters.data.mr,
+            words.fixed: parameters.data.ct,
+            words.moving: parameters.data.mr,
             _("lambda volume"): parameters.lam.volume,
         }
         for name, node in taken.items():
             if aligned is not None and aligned is node:
-                return _("This is the {name}: choose another volume for the resampled MR, or a new one.").format(
-                    name=name
+                return _("This is the {name}: choose another volume for the resampled {moving}, or a new one.").format(
+                    name=name, moving=words.moving
                 )
         return ""
 
@@ -161,7 +176,8 @@ class CoregisterSection(Section):
             return ""
         if not transform.IsLinear():
             return _("This transform is not linear: choose another one, or a new one.")
-        for name, node in ((_("CT"), data.ct), (_("MR"), data.mr)):
+        words = names(self.parameters)
+        for name, node in ((words.fixed, data.ct), (words.moving, data.mr)):
             if node is not None and transform in _transforms_above(node):
                 return _(
                     "The {name} is under this transform: to register again, choose another one or a new one."
@@ -176,7 +192,13 @@ class CoregisterSection(Section):
             return ""
         if used is aligned:
             return self._told(REPORT_ATTRIBUTE)
-        return _("The MR lies on the CT's grid already: there is nothing to do.") if used is mr and ct is not mr else ""
+        if used is not mr or ct is mr:
+            return ""
+        sentence, words = (
+            _("The {moving} lies on the {fixed}'s grid already: there is nothing to do."),
+            names(parameters),
+        )
+        return sentence.format(fixed=words.fixed, moving=words.moving)
 
     def _told(self, attribute: str) -> str:
         """What the registration that is in use left on its volume."""
@@ -197,14 +219,18 @@ class CoregisterSection(Section):
         reason = _("Another job is running: wait for it or cancel it.") if busy else ""
         reason = reason or self._no_data() or problem or self._obstacle()
         button.enabled = not reason
-        button.toolTip = reason or _("Bring the MR onto the CT; while it runs, cancel.")
+        tip, words = _("Bring the {moving} onto the {fixed}; while it runs, cancel."), names(self.parameters)
+        button.toolTip = reason or tip.format(fixed=words.fixed, moving=words.moving)
 
     def _no_data(self) -> str:
         ct, mr = self.parameters.data.ct, self.parameters.data.mr
+        words = names(self.parameters)
         if not _filled(ct) or not _filled(mr):
-            return _("Choose a CT and an MR in section 1.")
+            return _("Choose {fixed} and {moving} in section 1.").format(fixed=words.fixed, moving=words.moving)
         if ct is mr:
-            return _("CT and MR are the same volume: choose two.")
+            return _("{fixed} and {moving} are the same volume: choose two.").format(
+                fixed=words.fixed_field, moving=words.moving
+            )
         messages = self.panel.messages  # of section 1, which is brought up to date before this one
         bad = [label for label in ("ctMessage", "mrMessage", "dataMessage") if messages.blocks(label)]
         return messages.text(bad[0]) if bad else ""

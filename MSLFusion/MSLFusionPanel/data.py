@@ -1,4 +1,4 @@
-"""Section 1: the CT and the MR, what they are, and samples."""
+"""Section 1: the two volumes (MSL: CT and MR), what they are, and samples."""
 
 from typing import Any
 
@@ -8,8 +8,10 @@ import vtk
 from slicer.i18n import tr as _
 from slicer.util import VTKObservationMixin
 
-from MSLFusionPanel import layouts, samples
+from MSLFusionPanel import fusable, layouts, samples
 from MSLFusionPanel.inputs import needs_ct, needs_mr
+from MSLFusionPanel.methodparameters import Kind, Method
+from MSLFusionPanel.pairs import names
 from MSLFusionPanel.parameters import SensorSource
 from MSLFusionPanel.section import Section
 from MSLFusionPanel.voxels import VoxelValues
@@ -46,6 +48,9 @@ class DataSection(Section, VTKObservationMixin):
         for label, node in ((self.ui.ctInfo, ct), (self.ui.mrInfo, mr)):
             label.text = _in_words(node)
             label.setVisible(bool(label.text))
+        fusion = parameters.choice.method is Method.FUSION
+        self.ui.firstKindSelector.setVisible(fusion)
+        self.ui.secondKindSelector.setVisible(fusion)
         self._update_messages(ct, mr)
         for name in self._texts:
             self._update_button(name)
@@ -75,7 +80,7 @@ class DataSection(Section, VTKObservationMixin):
 
         def progress(done: int, total: int) -> None:
             stage, megabytes = _("Download in MB"), max(1, round(total / 1e6))
-            self.panel.reconstruct.show_progress(title, stage, min(round(done / 1e6), megabytes), megabytes)
+            self.panel.draw_progress(title, stage, min(round(done / 1e6), megabytes), megabytes)
 
         def steps() -> Any:
             return samples.rire_steps(slicer.app.cachePath, progress)
@@ -89,7 +94,10 @@ class DataSection(Section, VTKObservationMixin):
         if self.panel.task is not None:
             self.message("dataMessage", _busy(), "failure")
             return
-        self.message("dataMessage", _("{title} is on its way; section 6 shows how far.").format(title=title), "info")
+        sentence = _("{title} is on its way; section {n} shows how far.")
+        self.message(
+            "dataMessage", sentence.format(title=title, n=self.panel.method.number("reconstructSection")), "info"
+        )
         self.panel.run(
             button,
             steps(),
@@ -122,25 +130,45 @@ class DataSection(Section, VTKObservationMixin):
                 self.addObserver(node, event, self.panel.changed)
 
     def _update_messages(self, ct: Any, mr: Any) -> None:
-        parameters = self.parameters
-        if parameters.sensors.source is not SensorSource.SIMULATE:
+        parameters, words = self.parameters, names(self.parameters)
+        method, fusion = parameters.choice.method, parameters.fusion
+        if method is Method.MSL and parameters.sensors.source is not SensorSource.SIMULATE:
             self.message("ctMessage")
             self.message("mrMessage")
             return
-        ct_problem, mr_problem = self._problem(ct), self._problem(mr)
+        ct_problem, mr_problem = self._problem(ct, fusion.firstIs), self._problem(mr, fusion.secondIs)
         if ct is None and needs_ct(parameters):
             ct_problem = _("Choose a CT volume, or load a sample.")
+            if method is not Method.MSL:
+                ct_problem = _("Choose the {name}.").format(name=words.fixed)
         if mr is None and needs_mr(parameters):
             mr_problem = _("Choose an MR volume, or load a sample.")
+            if method is not Method.MSL:
+                mr_problem = _("Choose the {name}.").format(name=words.moving)
         elif mr is not None and mr is ct:
-            mr_problem = _("This is the CT already: choose another volume for the MR.")
+            mr_problem = _("This is the {fixed} already: choose another volume for the {moving}.").format(
+                fixed=words.fixed, moving=words.moving
+            )
+        if method is not Method.MSL:
+            self.message("ctMessage", ct_problem or self._remark(ct, 0), _kind(ct, ct_problem))
+            self.message("mrMessage", mr_problem or self._remark(mr, 1), _kind(mr, mr_problem))
+            return
         remark = "" if ct is None or ct_problem else self._remark_on_ct(ct)
         swapped = remark and mr is not None and not mr_problem and self._looks_like_ct(mr)
         self.message("ctMessage", ct_problem or remark, _kind(ct, ct_problem))
         hint = _("This volume looks like a CT: were the two exchanged?") if swapped else ""
         self.message("mrMessage", mr_problem or hint, _kind(mr, mr_problem))
 
-    def _problem(self, node: Any) -> str:
+    def _remark(self, node: Any, place: int) -> str:
+        """What is odd about a volume of another method than MSL; place: 0 the first, 1 the second."""
+        if node is None:
+            return ""
+        fusion = self.parameters.fusion
+        if self.parameters.choice.method is Method.FUSION:
+            return self._remark_on_ct(node) if (fusion.firstIs, fusion.secondIs)[place] is Kind.CT else ""
+        return _("This volume looks like a CT, but an MR is needed.") if self._looks_like_ct(node) else ""
+
+    def _problem(self, node: Any, kind: Kind) -> str:
         """Why a volume cannot be used; empty when it can, or is not known well enough yet."""
         if node is None:
             return ""
@@ -152,7 +180,7 @@ class DataSection(Section, VTKObservationMixin):
             return _("Some voxels are no numbers (NaN or infinite): repair the volume first.")
         if values.low == values.high:
             return _("All voxels have the value {value:g}: this volume shows nothing.").format(value=values.low)
-        return ""
+        return fusable.problem(node, values, kind) if self.parameters.choice.method is Method.FUSION else ""
 
     def _looks_like_ct(self, node: Any) -> bool | None:
         """Whether the values may be HU; None while they are not known."""

@@ -112,7 +112,10 @@ class Frame(VTKObservationMixin):
         self.updating = True
         try:
             for section in self.sections:
-                section.update()
+                if section.applies():
+                    section.update()
+                else:
+                    section.withdraw()
         finally:
             self.updating = False
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from MSLFusionLib.client import Volume
 from MSLFusionPanel.chosenfiles import file_state, raw_request
+from MSLFusionPanel.methodparameters import Method
 from MSLFusionPanel.parameters import Modalities, SensorSource
 
 if TYPE_CHECKING:
@@ -100,12 +101,16 @@ def mr_on_grid(parameters: "MSLFusionParameterNode") -> Any:
 
 
 def needs_ct(parameters: "MSLFusionParameterNode") -> bool:
-    """Whether the simulation cannot do without the CT."""
+    """Whether the method cannot do without the CT (fusion: the first volume, CMF-Net: the target)."""
+    if parameters.choice.method is not Method.MSL:
+        return True
     return parameters.sensors.modalities is not Modalities.MR
 
 
 def needs_mr(parameters: "MSLFusionParameterNode") -> bool:
-    """Whether the simulation cannot do without the MR."""
+    """Whether the method cannot do without the MR (fusion: the second volume, CMF-Net: the auxiliary)."""
+    if parameters.choice.method is not Method.MSL:
+        return True
     return parameters.sensors.modalities is not Modalities.CT
 
 

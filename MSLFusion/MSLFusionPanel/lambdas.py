@@ -14,6 +14,7 @@ from MSLFusionPanel import slices
 from MSLFusionPanel.findlambda import FindLambda
 from MSLFusionPanel.inputs import collect, volume_state
 from MSLFusionPanel.lambdamap import lambda_state, map_steps, result_grid
+from MSLFusionPanel.methodparameters import Method
 from MSLFusionPanel.overlay import Overlay
 from MSLFusionPanel.paint import Paint
 from MSLFusionPanel.parameters import LambdaMode
@@ -57,6 +58,15 @@ class LambdaSection(Section):
         """Connect the widgets."""
         self.paint.setup()
         self.search.setup()
+
+    def applies(self) -> bool:
+        """It is MSL's."""
+        return self.parameters.choice.method is Method.MSL
+
+    def withdraw(self) -> None:
+        """Nothing follows lambda meanwhile."""
+        super().withdraw()
+        self._stop()
 
     def update(self) -> None:
         """Frames, table, messages; what follows is brought up to date a moment later."""
@@ -130,7 +140,7 @@ class LambdaSection(Section):
     def _tick(self) -> None:
         """Bring the slices in view up to date, and see whether the volumes have to follow."""
         self._ticked = time.monotonic()
-        if self.panel.parameters is None:
+        if self.panel.parameters is None or not self.applies():
             return
         state = lambda_state(self.parameters)
         if state != self._state:

@@ -10,6 +10,7 @@ from MSLFusionLib import cards
 from MSLFusionLib.errors import InputError
 from MSLFusionPanel import install, paths
 from MSLFusionPanel.devices import Devices, fill
+from MSLFusionPanel.methodparameters import Method
 from MSLFusionPanel.models import Model, ModelList
 from MSLFusionPanel.section import Section
 from MSLFusionPanel.words import as_sentence
@@ -43,9 +44,14 @@ class ModelSection(Section):
         self.ui.tokenLineEdit.clear()
 
     def update(self) -> None:
-        """Show models, card, devices and worker."""
+        """Show models, card, devices and worker; other methods than MSL choose their models elsewhere."""
         self._worker.update()
         self._devices.update(self.missing_packages())
+        self._update_device_message()
+        if self.parameters.choice.method is not Method.MSL:
+            self.message("modelMessage")
+            self.message("modelWarning")
+            return
         self._update_folder()
         model = self.chosen()
         if self.parameters.model.folder and self._list.folder_useful:
@@ -58,7 +64,6 @@ class ModelSection(Section):
         else:
             self.message("modelMessage", self._model_remark(), "info")
         self.message("modelWarning", "" if problem else self._warning(model), "warning")
-        self._update_device_message()
 
     def chosen(self) -> Model | None:
         """The model that is chosen, None where it is not there or not known yet."""

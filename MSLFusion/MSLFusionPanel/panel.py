@@ -2,12 +2,18 @@
 
 from typing import Any
 
+from MSLFusionPanel.apply import ApplySection, Job
 from MSLFusionPanel.coregister import CoregisterSection
 from MSLFusionPanel.data import DataSection
 from MSLFusionPanel.frame import Frame
+from MSLFusionPanel.fuse import FuseSection
+from MSLFusionPanel.fusion import FusionSection
 from MSLFusionPanel.lambdas import LambdaSection
 from MSLFusionPanel.log import LogSection
 from MSLFusionPanel.logic import MSLFusionLogic
+from MSLFusionPanel.measures import MeasuresSection
+from MSLFusionPanel.methodparameters import Method
+from MSLFusionPanel.methods import MethodSection
 from MSLFusionPanel.model import ModelSection
 from MSLFusionPanel.parameters import NODES, MSLFusionParameterNode
 from MSLFusionPanel.reconstruct import ReconstructSection
@@ -26,6 +32,7 @@ class Panel(Frame):
     def __init__(self, root: Any, ui: Any, logic: MSLFusionLogic) -> None:
         Frame.__init__(self, root, ui, logic)
         self.log = LogSection(self)
+        self.method = MethodSection(self)
         self.data = DataSection(self)
         self.coregister = CoregisterSection(self)
         self.sensors = SensorsSection(self)
@@ -34,9 +41,16 @@ class Panel(Frame):
         self.reconstruct = ReconstructSection(self)
         self.results = ResultsSection(self)
         self.trust = TrustSection(self)
-        # Reconstruct last but one: whether Apply can be pressed follows from the messages of the others.
+        self.fusion = FusionSection(self)
+        self.fuse = FuseSection(self)
+        self.measures = MeasuresSection(self)
+        self.apply = ApplySection(self)
+        self.jobs: dict[Method, Job] = {Method.MSL: self.reconstruct, Method.FUSION: self.fuse}
+        # The method first: it says what the others are about. Apply last: whether it can be pressed follows from the
+        # messages of the others.
         self.sections = [
             self.log,
+            self.method,
             self.data,
             self.coregister,
             self.sensors,
@@ -45,6 +59,10 @@ class Panel(Frame):
             self.results,
             self.trust,
             self.reconstruct,
+            self.fusion,
+            self.fuse,
+            self.measures,
+            self.apply,
         ]
 
     def tell(self, sentence: str) -> None:
@@ -59,8 +77,8 @@ class Panel(Frame):
         total: int | None = None,
         seconds_left: float | None = None,
     ) -> None:
-        """In section 6."""
-        self.reconstruct.show_progress(title, stage, done, total, seconds_left)
+        """In the section of Apply."""
+        self.apply.show_progress(title, stage, done, total, seconds_left)
 
     def scene_left(self) -> None:
         """The session belongs to the scene's volumes."""

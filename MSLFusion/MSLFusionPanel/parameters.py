@@ -16,6 +16,8 @@ from slicer import (
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper, parameterPack
 
+from MSLFusionPanel.methodparameters import ChoiceParameters, FusionParameters
+
 
 class Alignment(Enum):
     """How the MR comes onto the CT."""
@@ -242,6 +244,8 @@ class MSLFusionParameterNode:
     model: ModelParameters
     lam: LambdaParameters
     output: OutputParameters
+    choice: ChoiceParameters
+    fusion: FusionParameters
 
 
 NODES = (
@@ -253,5 +257,6 @@ NODES = (
     ("lam", "volume"),
     ("output", "hybrid"),
     ("output", "table"),
+    ("fusion", "table"),
 )
 """All parameters that are nodes: pack and name."""

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from MSLFusionPanel.align import Found
 from MSLFusionPanel.hidden import remove
 from MSLFusionPanel.inputs import FIXED_ROLE, MOVING_ROLE
+from MSLFusionPanel.pairs import Names, names
 from MSLFusionPanel.words import as_sentence
 
 if TYPE_CHECKING:
@@ -85,18 +86,20 @@ def show_found(found: Found, ct: Any, mr: Any, parameters: "MSLFusionParameterNo
     undo = Undo(chosen=(aligned, transform))
     if found.matrix is not None:
         if transform is None:
-            transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", _unique(_("MR to CT")))
+            transform = slicer.mrmlScene.AddNewNodeByClass(
+                "vtkMRMLLinearTransformNode", _unique(names(parameters).transform)
+            )
             undo.made.append(transform)
         else:
             undo.replaced.append(_Before(transform))
         _fill_transform(transform, found.matrix, ct, mr)
     if aligned is None:
-        aligned = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", _unique(_("MR on CT grid")))
+        aligned = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", _unique(names(parameters).on_grid))
         undo.made.append(aligned)
     else:
         undo.replaced.append(_Before(aligned))
     _fill_volume(aligned, found, ct, mr)
-    aligned.SetAttribute(REPORT_ATTRIBUTE, report(found, mr, aligned, transform))
+    aligned.SetAttribute(REPORT_ATTRIBUTE, report(found, mr, aligned, transform, names(parameters)))
     aligned.SetAttribute(WARNINGS_ATTRIBUTE, " ".join(as_sentence(warning) for warning in found.warnings) or None)
     parameters.coregister.aligned = aligned
     parameters.coregister.transform = transform
@@ -108,15 +111,22 @@ def chosen_outputs(parameters: "MSLFusionParameterNode") -> tuple[Any, Any]:
     return parameters.coregister.aligned, parameters.coregister.transform
 
 
-def report(found: Found, mr: Any, aligned: Any, transform: Any) -> str:
+def report(found: Found, mr: Any, aligned: Any, transform: Any, words: Names) -> str:
     """What was done, for the user."""
     sentences = []
     if found.matrix is None:
-        sentences.append(_("Resampled on the CT's grid as it lay, without registration."))
+        sentence = _("Resampled on the {fixed}'s grid as it lay, without registration.")
+        sentences.append(sentence.format(fixed=words.fixed))
     else:
         sentences.append(
-            _("{method}: the MR moved by {shift:.1f} mm (at the CT's centre) and turned by {turn:.1f}°.").format(
-                method=found.method.label(), shift=found.shift_mm(), turn=found.turn_deg()
+            _(
+                "{method}: the {moving} moved by {shift:.1f} mm (at the {fixed}'s centre), turned by {turn:.1f}°."
+            ).format(
+                method=found.method.label(),
+                shift=found.shift_mm(),
+                turn=found.turn_deg(),
+                fixed=words.fixed,
+                moving=words.moving,
             )
         )
     if found.metric is not None and found.overlap is not None:

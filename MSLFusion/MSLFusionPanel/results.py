@@ -9,6 +9,7 @@ from slicer.i18n import tr as _
 
 from MSLFusionLib.sensor_names import ENDS
 from MSLFusionPanel import layouts
+from MSLFusionPanel.methodparameters import Method
 from MSLFusionPanel.parameters import SensorSource
 from MSLFusionPanel.run import Run, place
 from MSLFusionPanel.section import Section
@@ -34,6 +35,10 @@ class ResultsSection(Section):
         """Connect the widgets."""
         self.on(self.ui.showTableButton, "clicked()", self.show_table)
         self.on(self.ui.showPlotsButton, "clicked()", self.show_plots)
+
+    def applies(self) -> bool:
+        """It is MSL's."""
+        return self.parameters.choice.method is Method.MSL
 
     def update(self) -> None:
         """Show what the chosen table says."""
@@ -133,11 +138,12 @@ def remove_table(table: Any) -> None:
 
 def rows_of(table: Any) -> list[dict[str, Any]]:
     """The rows of a table node of ours as mappings of texts and, where a column is numeric, floats; [] for others."""
+    from MSLFusionLib.scene import tables
+
     data = table.GetTable()
     if data is None or data.GetColumnByName("lambda") is None or data.GetNumberOfRows() > _MOST_ROWS:
         return []
-    columns = [data.GetColumn(i) for i in range(data.GetNumberOfColumns())]
-    return [{column.GetName(): column.GetValue(row) for column in columns} for row in range(data.GetNumberOfRows())]
+    return tables.rows_of(table)
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> str:

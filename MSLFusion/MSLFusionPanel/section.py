@@ -12,13 +12,15 @@ class Section:
 
     A section holds no state that the parameter node, the scene or the worker could hold. The panel calls, always on
     the main thread: `setup` once; `update` after anything changed (parameters, nodes, worker, running work) and
-    whenever a parameter node was set; `scene_closed` when the nodes are gone; `cleanup` at the end.
+    whenever a parameter node was set, or `withdraw` where it does not apply then; `scene_closed` when the nodes are
+    gone; `cleanup` at the end.
     """
 
     def __init__(self, panel: "Panel") -> None:
         self.panel = panel
         self.ui = panel.ui
         self.logic = panel.logic
+        self._said: set[str] = set()
 
     @property
     def parameters(self) -> "MSLFusionParameterNode":
@@ -27,6 +29,15 @@ class Section:
 
     def setup(self) -> None:
         """Connect the widgets."""
+
+    def applies(self) -> bool:
+        """Whether the section belongs to what was chosen."""
+        return True
+
+    def withdraw(self) -> None:
+        """It does not apply (any more): what it says must not keep anything from being done."""
+        for label in self._said:
+            self.message(label)
 
     def update(self) -> None:
         """Show the present state: messages by `self.message`, what is enabled, information lines. Cheap: no voxels."""
@@ -53,6 +64,7 @@ class Section:
         still to be chosen or done. "warning" and "info" do not. "failure" is the error of something that was tried: it
         does not keep Apply disabled, and stays until the next attempt.
         """
+        self._said.add(label)
         self.panel.messages.show(label, sentence, kind)
 
     def on(self, widget: Any, signal: str, slot: Any) -> None:

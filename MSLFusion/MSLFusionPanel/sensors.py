@@ -12,6 +12,7 @@ from MSLFusionLib.errors import InputError, JobError
 from MSLFusionPanel import install, layouts, paths, sensornode
 from MSLFusionPanel.chosenfiles import ChosenFiles, chosen_files
 from MSLFusionPanel.inputs import Inputs, collect, plan
+from MSLFusionPanel.methodparameters import Method
 from MSLFusionPanel.parameters import Mask, Modalities, SensorSource
 from MSLFusionPanel.question import Question
 from MSLFusionPanel.run import image_of
@@ -60,6 +61,10 @@ class SensorsSection(Section):
         self.on(ui.sensorPicturesButton, "clicked()", self.show_pictures)
         ui.importedSelector.addAttribute(sensornode.CLASS, sensornode.CHOICE)
         self.on(ui.importedSelector, "nodeActivated(vtkMRMLNode*)", self._take_node)
+
+    def applies(self) -> bool:
+        """It is MSL's."""
+        return self.parameters.choice.method is Method.MSL
 
     def enter(self) -> None:
         """A file that could not be looked at is looked at again."""

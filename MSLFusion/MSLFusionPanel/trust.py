@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from MSLFusionLib.client import Assembler
 from MSLFusionPanel import foreground
+from MSLFusionPanel.methodparameters import Method
 from MSLFusionPanel.run import image_of, place
 from MSLFusionPanel.section import Section
 from MSLFusionPanel.session import OpenSession
@@ -55,6 +56,10 @@ class TrustSection(Section):
     def setup(self) -> None:
         """Connect the widgets."""
         self.on(self.ui.trustOverlaySelector, "currentIndexChanged(int)", self._choose)
+
+    def applies(self) -> bool:
+        """It is MSL's."""
+        return self.parameters.choice.method is Method.MSL
 
     def update(self) -> None:
         """List the maps of the chosen hybrid, keep the chosen one over the slices, tell figures and warning."""

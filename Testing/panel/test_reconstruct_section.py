@@ -607,19 +607,19 @@ def test_progress_is_told_in_words_with_the_time_left(opened: Opened) -> None:
 
 @pytest.mark.parametrize("seconds", [-1.0, math.nan, math.inf, 1e9])
 def test_times_that_nobody_would_believe_are_not_told(opened: Opened, seconds: float) -> None:
-    opened.panel.reconstruct.show_progress("Reconstruction", "decode", 1, 40, seconds)
+    opened.panel.apply.show_progress("Reconstruction", "decode", 1, 40, seconds)
     assert opened.text("progressInfo") == "Reconstruction: Decoding slices, 1 of 40."
-    opened.panel.reconstruct.show_progress(None)
+    opened.panel.apply.show_progress(None)
 
 
 @pytest.mark.parametrize(("done", "total", "value"), [(41, 40, 40), (-1, 40, 0), (0, 40, 0)])
 def test_the_bar_stays_within_its_ends(opened: Opened, done: int, total: int, value: int) -> None:
-    opened.panel.reconstruct.show_progress("Reconstruction", "decode", done, total)
+    opened.panel.apply.show_progress("Reconstruction", "decode", done, total)
     assert (opened.ui.progressBar.value, opened.ui.progressBar.maximum) == (value, total)
-    opened.panel.reconstruct.show_progress("Reconstruction", "open model", 0, 0)
+    opened.panel.apply.show_progress("Reconstruction", "open model", 0, 0)
     assert opened.ui.progressBar.maximum == 0
     assert opened.text("progressInfo") == "Reconstruction: Opening the model."
-    opened.panel.reconstruct.show_progress(None)
+    opened.panel.apply.show_progress(None)
 
 
 def test_every_stage_of_the_library_has_words() -> None:
@@ -627,7 +627,7 @@ def test_every_stage_of_the_library_has_words() -> None:
 
     from opened import ROOT
 
-    from MSLFusionPanel.reconstruct import _stage_words
+    from MSLFusionPanel.apply import _stage_words
 
     texts = [path.read_text(encoding="utf-8") for path in (ROOT / "MSLFusion" / "MSLFusionLib").rglob("*.py")]
     stages = {stage for text in texts for stage in re.findall(r'(?:step\(\s*|stage: str = )"([^"]+)"', text)}
@@ -635,7 +635,6 @@ def test_every_stage_of_the_library_has_words() -> None:
     # Of commands that the panel does not give.
     alone = {"SIRT", "CGLS", "total variation", "benchmark", "write", "generate slices", "read", "convert"}
     alone |= {"statistics", "trust", "familiarity", "evaluate", "robustness"}
-    alone |= {"pyramid", "wavelets", "guided filter", "tokens", "voxels"}
     assert [one for one in stages - alone if _stage_words(one).lower() == one] == []
 
 

@@ -27,6 +27,10 @@ BY_HAND = {
         "model.name": "modelSelector",
         "model.folder": "modelFolderPath",
         "model.device": "deviceSelector",
+        "fusion.method": "fusionMethodSelector",
+        "fusion.settings": "fusionSettingsFrame",
+        "fusion.model": "fusionModelSelector",
+        "fusion.shown": "fusedSelector",
     },
     "MSLFusionTraining": {
         "data.modalities": "modalitiesSelector",

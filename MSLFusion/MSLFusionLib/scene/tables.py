@@ -22,13 +22,26 @@ def metrics_table(scene: Any, rows: Sequence[Mapping[str, Any]], name: str) -> A
     digits that mean something. The types of the columns are kept when the scene is saved.
     """
     node = scene.AddNewNodeByClass("vtkMRMLTableNode", free_name(scene, name))
+    fill_table(node, rows)
+    node.SetLocked(True)
+    node.SetUseColumnTitleAsColumnHeader(True)
+    return node
+
+
+def fill_table(node: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Let a table node hold these rows in place of what it held; columns as in `metrics_table`."""
     table = vtk.vtkTable()
     for key in dict.fromkeys(key for row in rows for key in row):
         table.AddColumn(_column(key, [row.get(key) for row in rows]))
     node.SetAndObserveTable(table)
-    node.SetLocked(True)
-    node.SetUseColumnTitleAsColumnHeader(True)
-    return node
+
+
+def rows_of(node: Any) -> list[dict[str, Any]]:
+    """The rows of a table node as mappings: texts and, where a column is numeric, floats."""
+    data = node.GetTable()
+    columns = [] if data is None else [data.GetColumn(i) for i in range(data.GetNumberOfColumns())]
+    count = data.GetNumberOfRows() if columns else 0
+    return [{column.GetName(): column.GetValue(row) for column in columns} for row in range(count)]
 
 
 def plots_over_lambda(scene: Any, table_node: Any, name: str) -> list[Any]:

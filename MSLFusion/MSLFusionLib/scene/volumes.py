@@ -20,10 +20,14 @@ PLANES = ("Sagittal", "Coronal", "Axial")
 def node_from_image(scene: Any, image: sitk.Image, name: str, label: bool = False) -> Any:
     """Add a vtkMRMLScalarVolumeNode (a vtkMRMLLabelMapVolumeNode when `label`) holding `image`.
 
+    An image of several values per pixel, such as colours, becomes a vtkMRMLVectorVolumeNode.
+
     The node gets its display node; see `colors.show_as` for window and level. Floating-point images are
     stored as float32, labels in their own integer type.
     """
     cls = "vtkMRMLLabelMapVolumeNode" if label else "vtkMRMLScalarVolumeNode"
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        cls = "vtkMRMLVectorVolumeNode"
     node = scene.AddNewNodeByClass(cls, free_name(scene, name))
     update_node(node, image)
     node.CreateDefaultDisplayNodes()
@@ -31,7 +35,7 @@ def node_from_image(scene: Any, image: sitk.Image, name: str, label: bool = Fals
 
 
 def update_node(node: Any, image: sitk.Image) -> None:
-    """Replace voxels and geometry of `node` by those of the 3-D scalar `image`; display and transform stay.
+    """Replace voxels and geometry of `node` by those of the 3-D `image`; display and transform stay.
 
     One modification event at the end, so that views redraw once.
     """
@@ -148,10 +152,14 @@ def ijk_to_ras(image: sitk.Image) -> vtk.vtkMatrix4x4:
 
 
 def vtk_image(array: np.ndarray) -> vtk.vtkImageData:
-    """A vtkImageData (spacing 1, origin 0: MRML keeps geometry in the node) with its own copy of (k, j, i)."""
+    """A vtkImageData (spacing 1, origin 0: MRML keeps geometry in the node) with its own copy of (k, j, i).
+
+    A fourth axis is that of the values of each voxel.
+    """
     data = vtk.vtkImageData()
-    data.SetDimensions(*array.shape[::-1])
-    data.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(array).ravel(), deep=True))
+    data.SetDimensions(*array.shape[2::-1])
+    flat = np.ascontiguousarray(array).reshape(-1, *array.shape[3:])
+    data.GetPointData().SetScalars(numpy_to_vtk(flat, deep=True))
     return data
 
 
