@@ -5,14 +5,30 @@ Slices are (N, n, H, W) in [0, 1], air being 0. Nothing here looks at a value on
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from MSLFusionTrainingLib.config import TrainConfig
-
 LARGEST_TURN, LARGEST_SCALE, LARGEST_SHEAR = math.radians(15), 0.10, 0.05
+
+
+class AugmentSettings(Protocol):
+    """The settings of a training that say how slices are changed; see config.TrainConfig."""
+
+    @property
+    def modalities(self) -> tuple[str, ...]: ...
+    @property
+    def augment(self) -> bool: ...
+    @property
+    def pad(self) -> int: ...
+    @property
+    def affine(self) -> float: ...
+    @property
+    def elastic(self) -> float: ...
+    @property
+    def invert(self) -> float: ...
 
 
 class Numbers:
@@ -29,7 +45,9 @@ class Numbers:
         return low + (high - low) * next(self._columns)[:, None, None, None]
 
 
-def randomise(slices: Tensor, config: TrainConfig, uniforms: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+def randomise(
+    slices: Tensor, config: AugmentSettings, uniforms: Tensor, generators: Sequence[torch.Generator]
+) -> Tensor:
     """Slices as another patient on another scanner would show them.
 
     slices: (N, n, H, W); uniforms: (N, draws.UNIFORMS) on their device; generators: one for each slice. What moves

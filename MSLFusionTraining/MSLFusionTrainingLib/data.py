@@ -20,12 +20,33 @@ from MSLFusionLib.io.volumes import atomic_path
 from MSLFusionLib.phantom import head_slices
 from MSLFusionLib.physics.units import hu_to_network
 from MSLFusionLib.progress import NO_JOB, Job
-from MSLFusionTrainingLib.config import CONTRASTS, TrainConfig
+from MSLFusionTrainingLib.config import CONTRASTS
 
 SPAN_MM = (-75.0, 95.0)
 """Positions of the slices of a head, from the skull base to above the vertex."""
 LEAST_BODY = 0.03
 """Share of a slice that must show the head; emptier slices are left out."""
+
+
+class HeadSettings(Protocol):
+    """The settings of a training that generated heads depend on; see config.TrainConfig."""
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Contrasts that the slices show."""
+
+    @property
+    def heads(self) -> int: ...
+    @property
+    def head_seed(self) -> int: ...
+    @property
+    def slices(self) -> int: ...
+    @property
+    def validation_heads(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def pixel_mm(self) -> float: ...
 
 
 class Slices(Protocol):
@@ -70,13 +91,13 @@ class SliceSet:
         return SliceSet(self.slices.to(device))
 
 
-def head_seeds(config: TrainConfig) -> tuple[list[int], list[int]]:
+def head_seeds(config: HeadSettings) -> tuple[list[int], list[int]]:
     """Seeds of the training heads and of the validation heads."""
     train = range(config.head_seed, config.head_seed + config.heads)
     return list(train), list(range(train.stop, train.stop + config.validation_heads))
 
 
-def load_heads(config: TrainConfig, seeds: list[int], cache: Path, workers: int = 1, job: Job = NO_JOB) -> SliceSet:
+def load_heads(config: HeadSettings, seeds: list[int], cache: Path, workers: int = 1, job: Job = NO_JOB) -> SliceSet:
     """The slices of some heads, generating those that the cache folder lacks.
 
     Raises InputError when there are no seeds; Cancelled between two heads.
@@ -100,7 +121,7 @@ def load_heads(config: TrainConfig, seeds: list[int], cache: Path, workers: int 
     return SliceSet(torch.cat([_read(_path(config, seed, cache)) for seed in seeds]))
 
 
-def _make(config: TrainConfig, seed: int, cache: Path) -> None:
+def _make(config: HeadSettings, seed: int, cache: Path) -> None:
     rng = np.random.default_rng(seed)
     low, high = SPAN_MM
     step = (high - low) / config.slices
@@ -130,7 +151,7 @@ def _read(path: Path) -> Tensor:
         return torch.from_numpy(data["slices"])
 
 
-def _path(config: TrainConfig, seed: int, cache: Path) -> Path:
+def _path(config: HeadSettings, seed: int, cache: Path) -> Path:
     """One file per head and per way of slicing it."""
     what: dict[str, Any] = {"size": config.size, "pixel": config.pixel_mm, "slices": config.slices}
     what["modalities"] = config.modalities

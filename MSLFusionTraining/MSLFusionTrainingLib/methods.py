@@ -36,6 +36,7 @@ METHODS = {
     for one in (
         Trained("msl", "msl_command", "msl"),
         Trained("dc2fusion", "volumes.command", "volumes"),
+        Trained("cmf-net", "restoration.command", "restoration"),
     )
 }
 

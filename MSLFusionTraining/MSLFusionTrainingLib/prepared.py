@@ -78,14 +78,23 @@ def with_data(config: TrainConfig) -> TrainConfig:
     Raises InputError when one of them was set to something else than the set has.
     """
     stored = read_set(config.data)
-    usual = {one.name: one.default for one in fields(TrainConfig)}
     decided: dict[str, Any] = {"size": stored.size, "pixel_mm": stored.pixel_mm, "modalities": stored.modalities}
+    if config.name == TrainConfig.name:
+        decided["name"] = f"msl-{'-'.join(stored.modalities)}"
+    settled_config: TrainConfig = settled(config, decided)
+    return settled_config
+
+
+def settled(config: Any, decided: dict[str, Any]) -> Any:
+    """A configuration with the values that its training set decides; of any method.
+
+    Raises InputError when one of them was set to something else.
+    """
+    usual = {one.name: one.default for one in fields(config)}
     for name, value in decided.items():
         given = getattr(config, name)
-        if given not in (usual[name], value):
+        if name != "name" and given not in (usual[name], value):
             raise InputError(f"{config.data} has {name} = {_said(value)}, the settings say {_said(given)}: remove it.")
-    if config.name == usual["name"]:
-        decided["name"] = f"msl-{'-'.join(stored.modalities)}"
     return replace(config, **decided)
 
 
