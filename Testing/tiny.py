@@ -53,3 +53,32 @@ def write_model(path: Path) -> Path:
     }
     save_checkpoint(path, build("msl", config.to_dict()), card)
     return path
+
+
+def write_restorer(path: Path, scale: int = 2, restless: bool = True, **more) -> Path:
+    """Write a tiny CMF-Net for T2 with T1; restless: with random last layers, else it gives what it is given (and that
+    enlarged bicubically), as an untrained one does. more: entries of the card."""
+    import torch
+
+    from MSLFusionLib.io.checkpoints import save_checkpoint
+    from MSLFusionLib.nets.cmfnet import CMFNet, cmf_preset
+
+    torch.manual_seed(0)
+    network = CMFNet(cmf_preset("compact", scale=scale, channels=8, unet_channels=8, exchanges=1, steps=1))
+    if restless:
+        for layer in (network.out_restored, network.out_enlarged):
+            torch.nn.init.normal_(layer.weight, std=0.05)
+    card = {
+        "name": path.stem,
+        "architecture": "cmf-net",
+        "config": network.config.to_dict(),
+        "preset": "compact",
+        "modalities": ["t1", "t2"],
+        "scale": scale,
+        "normalisation": {},
+        "grid": {},
+        "sensors": {"acceleration": [2, 8], "masks": ["random"]},
+        **more,
+    }
+    save_checkpoint(path, network, card)
+    return path

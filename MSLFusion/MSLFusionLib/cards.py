@@ -87,18 +87,34 @@ def outside_training(
             seen = "without photon noise" if math.isinf(fewest) else f"with {fewest:,.0f} photons per ray or more"
             sentences.append(f"{who} was trained {seen}; {photons:,.0f} give more noise: expect a worse image.")
     if "mr" in modalities:
-        sentences += _out_of_range(card, who, "acceleration", "MR acceleration", given.get("acceleration"))
-        sentences += _unknown_kind(card, who, "masks", "k-space mask", given.get("mask"))
-        sigma, largest = _number(given.get("kspace_sigma")), limits.get("kspace_sigma")
-        if sigma is not None and largest is not None and sigma > largest:
-            seen = f"with k-space noise up to {largest:g}" if largest else "without k-space noise"
-            sentences.append(f"{who} was trained {seen}; {sigma:g} is more: expect a worse image.")
+        sentences += _outside_mr(card, who, given)
+    return sentences + _outside_pixel(card, who, given)
+
+
+def outside_mr(card: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    """The sentences of `outside_training` about the measurement of an MR, whatever its contrast, and about pixels."""
+    who = f"The model '{card['name']}'" if _text(card.get("name")) else "The model"
+    given = _flat(settings)
+    return _outside_mr(card, who, given) + _outside_pixel(card, who, given)
+
+
+def _outside_mr(card: Mapping[str, Any], who: str, given: Mapping[str, Any]) -> list[str]:
+    sentences = _out_of_range(card, who, "acceleration", "MR acceleration", given.get("acceleration"))
+    sentences += _unknown_kind(card, who, "masks", "k-space mask", given.get("mask"))
+    sigma, largest = _number(given.get("kspace_sigma")), _noise_limits(card).get("kspace_sigma")
+    if sigma is not None and largest is not None and sigma > largest:
+        seen = f"with k-space noise up to {largest:g}" if largest else "without k-space noise"
+        sentences.append(f"{who} was trained {seen}; {sigma:g} is more: expect a worse image.")
+    return sentences
+
+
+def _outside_pixel(card: Mapping[str, Any], who: str, given: Mapping[str, Any]) -> list[str]:
     pixel, trained = _number(given.get("pixel_mm")), _number(_at(card, "grid", "pixel_mm"))
     if pixel and trained and abs(pixel / trained - 1) > _PIXEL_TOLERANCE:
-        sentences.append(
+        return [
             f"{who} was trained on pixels of {trained:.2f} mm; {pixel:.2f} mm is another size: expect a worse image."
-        )
-    return sentences
+        ]
+    return []
 
 
 def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:

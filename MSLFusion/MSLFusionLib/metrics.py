@@ -1,4 +1,4 @@
-"""How close two images are: MAE, PSNR, SSIM, mutual information, also normalised. NumPy arrays of any number of axes.
+"""How close two images are: MAE, NMSE, PSNR, SSIM, (normalised) mutual information. NumPy arrays of any number of axes.
 
 Every function compares all elements, or those where the optional bool `mask` (same shape) is True, computes in
 float64 and raises InputError when shapes differ or nothing is left to compare.
@@ -31,6 +31,13 @@ def psnr(a: Array, b: Array, data_range: float = 1.0, mask: Array | None = None)
     first, second = _selected(a, b, mask)
     error = float(np.square(first - second).mean())
     return math.inf if error == 0.0 else 10.0 * math.log10(data_range**2 / error)
+
+
+def nmse(image: Array, truth: Array, mask: Array | None = None) -> float:
+    """Normalised mean squared error |image - truth|^2 / |truth|^2; infinite for an empty truth that is not met."""
+    first, second = _selected(image, truth, mask)
+    error, power = float(np.square(first - second).sum()), float(np.square(second).sum())
+    return 0.0 if error == 0.0 else error / power if power > 0.0 else math.inf
 
 
 def ssim(

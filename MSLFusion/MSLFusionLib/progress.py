@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from MSLFusionLib.errors import Cancelled
 
@@ -59,3 +59,13 @@ class Job:
 
 NO_JOB = Job()
 """A job that nobody watches: the default of every `job` parameter."""
+
+
+def noting(job: Job, warnings: list[str]) -> Job:
+    """The same job, which also keeps the warnings."""
+
+    def warn(sentence: str) -> None:
+        warnings.append(sentence)
+        job.warning(sentence)
+
+    return replace(job, warn=warn)

@@ -58,7 +58,7 @@ class AcquiredMR:
         self.operator = grid_operator(mask, shape[2:], fov, self.own_grid, header.convention)
         full = grid_operator(SamplingMask(np.ones(shape[3], bool)), shape[2:], fov, self.own_grid, header.convention)
         volume = _magnitudes(data, self.operator, full, self.own_grid, combination, device, job)
-        self.scale = IntensityScale(0.0, _highest(volume))
+        self.scale = IntensityScale(0.0, highest(volume))
         self.image = self.own_grid.volume.image(volume / np.float32(self.scale.high))
         self._volume = self.image
         if header.acquired.get("transform") is not None or not self.own_grid.volume.same_as(grid.volume):
@@ -132,8 +132,11 @@ def _magnitudes(
     return volume
 
 
-def _highest(volume: np.ndarray) -> float:
-    """What becomes 1: the percentile of recon.scaling within the body, which is brighter than a tenth of it."""
+def highest(volume: np.ndarray) -> float:
+    """What becomes 1: the percentile of recon.scaling within the body, which is brighter than a tenth of it.
+
+    Raises InputError for an image without any signal.
+    """
     high = float(np.percentile(volume, HIGH_PERCENTILE))
     body = volume[volume > _BODY * high]
     high = float(np.percentile(body, HIGH_PERCENTILE)) if body.size else 0.0

@@ -99,15 +99,20 @@ def changes(
 
 def corrected_mr(operator: CartesianMR, kspace: Tensor, mr: Tensor, sigma: float = 0.0, job: Job = NO_JOB) -> Tensor:
     """Magnitudes (n, 1, H, W) in [0, 1] of a network's MR corrected towards k-space (n, coils, H, W), see `changes`."""
+    return consistent_images(operator, kspace, mr, sigma, job).abs().clamp(0.0, 1.0)
+
+
+def consistent_images(
+    operator: CartesianMR, kspace: Tensor, mr: Tensor, sigma: float = 0.0, job: Job = NO_JOB
+) -> Tensor:
+    """The same as complex images (n, 1, H, W), as bright as they are; real where coils have no sensitivities."""
     if kspace.shape[1] == 1 or operator.coil_maps is not None:
-        corrected = consistent_mr(operator, kspace, mr, sigma, job=job).abs()
-    else:
-        corrected = _coil_by_coil(operator, kspace, mr, sigma, job)
-    return corrected.clamp(0.0, 1.0)
+        return consistent_mr(operator, kspace, mr, sigma, job=job)
+    return _coil_by_coil(operator, kspace, mr, sigma, job)
 
 
 def _coil_by_coil(operator: CartesianMR, kspace: Tensor, mr: Tensor, sigma: float, job: Job) -> Tensor:
-    """Magnitudes (n, 1, H, W) corrected with coil maps estimated for each slice."""
+    """Complex images (n, 1, H, W) corrected with coil maps estimated for each slice."""
     measured = np.broadcast_to(operator.mask.pattern, kspace.shape[-2:])
     found = []
     for coils, image in zip(kspace, mr, strict=True):
@@ -119,10 +124,10 @@ def _coil_by_coil(operator: CartesianMR, kspace: Tensor, mr: Tensor, sigma: floa
         except InputError:
             maps = None
         if maps is None:
-            found.append(image[None])
+            found.append(image[None].to(coils.dtype))
             continue
         with_maps = CartesianMR(operator.mask, maps, operator.convention)
-        found.append(consistent_mr(with_maps, coils[None], image[None], sigma, job=job).abs())
+        found.append(consistent_mr(with_maps, coils[None], image[None], sigma, job=job))
     return torch.cat(found)
 
 

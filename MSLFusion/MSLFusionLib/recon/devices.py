@@ -1,6 +1,8 @@
 """Which device the network runs on, and how many slices it takes at a time."""
 
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -47,3 +49,10 @@ def starting_batch(device: torch.device, size: tuple[int, int]) -> int:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch raised this because memory ran out, on a GPU or on the CPU."""
     return isinstance(error, torch.cuda.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+@contextmanager
+def reproducible() -> Iterator[None]:
+    """Without gradients, and with those algorithms only that give the same numbers each time."""
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        yield

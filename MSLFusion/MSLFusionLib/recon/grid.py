@@ -69,7 +69,7 @@ class NetworkGrid:
             raise InputError(f"The network's slice size {shape} is not possible.")
         volume = VolumeGeometry.of(ct)
         slice_axis = slice_axis_of(volume)
-        axes, flips = _orientation(volume, slice_axis)
+        axes, flips = orientation(volume, slice_axis)
         spans = [_span(body, axis, flip, volume) for axis, flip in zip(axes, flips, strict=True)]
         spacings = [volume.spacing[2 - axis] for axis in axes]
         extents = [(last - first + 1) * mm for (first, last), mm in zip(spans, spacings, strict=True)]
@@ -100,7 +100,7 @@ class NetworkGrid:
         orientation: nothing is interpolated. Raises InputError when its pixels are not square."""
         if abs(volume.spacing[0] / volume.spacing[1] - 1) > _SAME_PIXEL:
             raise InputError(f"Network slices need square pixels, not {volume.spacing[0]} x {volume.spacing[1]} mm.")
-        axes, flips = _orientation(volume, 0)
+        axes, flips = orientation(volume, 0)
         size = volume.shape[axes[0]], volume.shape[axes[1]]
         centre = (size[0] - 1) / 2, (size[1] - 1) / 2
         return cls(volume, 0, axes[0], axes[1], flips[0], flips[1], size, volume.spacing[0], centre)
@@ -252,7 +252,7 @@ def slice_axis_of(volume: VolumeGeometry) -> int:
     return coarsest if spacing[coarsest] > _COARSER * max(others) else 0
 
 
-def _orientation(volume: VolumeGeometry, slice_axis: int) -> tuple[list[int], list[bool]]:
+def orientation(volume: VolumeGeometry, slice_axis: int) -> tuple[list[int], list[bool]]:
     """Row and column axes of the array and whether the network runs against them."""
     first, second = (axis for axis in range(3) if axis != slice_axis)
     cosines = np.array(volume.direction).reshape(3, 3)

@@ -91,8 +91,13 @@ def pattern_of(operator: CartesianMR, kspace: Tensor) -> Tensor:
 
 
 def without_phase(kspace: Tensor, measured: Tensor, sigma: float) -> Tensor:
-    """Whether k-space is that of a real image, (N, 1, 1, 1), judged by what was measured on both sides of zero."""
+    """Whether k-space is that of a real image, (N, 1, 1, 1), judged by what was measured on both sides of zero.
+
+    The highest frequency of an even number has no other side: of an object between pixels it need not be real.
+    """
     with torch.no_grad():
+        height, width = kspace.shape[-2:]
+        kspace, measured = (part[..., 1 - height % 2 :, 1 - width % 2 :] for part in (kspace, measured))
         pairs = measured * mirrored(measured)
         difference = ((kspace - mirrored(kspace)).abs().square() * pairs).sum(dim=(1, 2, 3), keepdim=True)
         energy = (kspace.abs().square() * pairs).sum(dim=(1, 2, 3), keepdim=True)

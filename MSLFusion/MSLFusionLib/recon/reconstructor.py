@@ -1,9 +1,8 @@
 """From sensors to hybrid volumes: one encoding per slice, any number of lambdas or lambda maps decoded from it."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,12 +11,13 @@ import torch
 from torch import Tensor
 
 from MSLFusionLib.cards import outside_training
-from MSLFusionLib.errors import InputError, JobError
+from MSLFusionLib.errors import InputError
 from MSLFusionLib.physics.units import network_to_hu
-from MSLFusionLib.progress import NO_JOB, Job
+from MSLFusionLib.progress import NO_JOB, Job, noting
+from MSLFusionLib.recon.batches import in_batches
 from MSLFusionLib.recon.consistency import Changes, blended
-from MSLFusionLib.recon.devices import choose_device, device_name, is_out_of_memory, starting_batch
-from MSLFusionLib.recon.error_model import stored
+from MSLFusionLib.recon.devices import choose_device, device_name, reproducible, starting_batch
+from MSLFusionLib.recon.expected_error import ExpectedErrors
 from MSLFusionLib.recon.familiarity import Judge, LatentStatistics, Verdict, set_name, statistics_of
 from MSLFusionLib.recon.lambdas import LambdaSpec, scalar_lambda
 from MSLFusionLib.recon.noise_level import SensorNoise
@@ -123,8 +123,9 @@ class Reconstructor:
         self.model = loaded.model.to(self.device).eval()
         self._batch = batch
         card = loaded.card.get("statistics")
-        self.errors = stored(card.get("errors") if isinstance(card, dict) else None)
-        self._statistics = statistics_of(getattr(loaded, "statistics", {}), card)
+        stored = getattr(loaded, "statistics", {})
+        self.errors = ExpectedErrors.stored(stored, card).to(self.device)
+        self._statistics = statistics_of(stored, card)
 
     @staticmethod
     def synthesised(source: SliceSource, modalities: Sequence[str] = ("ct", "mr")) -> tuple[str, ...]:
@@ -187,7 +188,7 @@ class Reconstructor:
         """
         started = time.monotonic()
         warnings: list[str] = []
-        job = _noting(job, warnings)
+        job = noting(job, warnings)
         specs = [spec if isinstance(spec, LambdaSpec) else scalar_lambda(spec) for spec in lambdas]
         if not specs:
             raise InputError("Give at least one lambda.")
@@ -303,7 +304,7 @@ class Reconstructor:
             network[numbers] = self.decode(latent, 1.0)[:, 0].cpu().numpy()
 
         self.in_batches(source, source.occupied, work, "prepare data consistency", job=job)
-        with _reproducible():
+        with reproducible():
             source.correct(network, job)
 
     def measure(
@@ -319,7 +320,7 @@ class Reconstructor:
         self, source: SliceSource, numbers: np.ndarray, job: Job = NO_JOB
     ) -> tuple[SensorBatch, tuple[Tensor | None, Tensor | None]]:
         """Sensor data of the slices with these numbers, and the images that `measure` gives."""
-        with _reproducible():
+        with reproducible():
             batch = source.measure(numbers, self.device)
             job.check()
             return batch, source.scanners.images(batch, job)
@@ -362,7 +363,7 @@ class Reconstructor:
                 for name, image, measured in zip(("ct", "mr"), images, (data.sinogram, of_mr), strict=True)
             ]
             refiner = getattr(self.model, "refiner", None)
-            with _reproducible():
+            with reproducible():
                 found = unrolled(scanners, data, noise, (ct, mr), (seen[0], seen[1]), refiner, job)
         return Encoded(latent, found)
 
@@ -374,12 +375,12 @@ class Reconstructor:
     def encode(self, images: tuple[Tensor | None, Tensor | None], modalities: Sequence[str] = ("ct", "mr")) -> Any:
         """The latent of sensor images as `measure` gives them, from those of `modalities`; see `decode`."""
         ct, mr = (image if name in modalities else None for name, image in zip(("ct", "mr"), images, strict=True))
-        with _reproducible(), self._autocast():
+        with reproducible(), self._autocast():
             return self.model.encode(ct, mr)
 
     def decode(self, latent: Any, lam: "float | Tensor") -> Tensor:
         """Hybrid slices float32 (n, 1, H, W) in [0, 1] from a latent, at a number or a map (n, 1, H, W)."""
-        with _reproducible(), self._autocast():
+        with reproducible(), self._autocast():
             return self.model.decode(latent, lam).float().clamp(0.0, 1.0)
 
     def network_lambda(self, source: SliceSource, planes: np.ndarray) -> Tensor:
@@ -395,32 +396,9 @@ class Reconstructor:
         batch: int | None = None,
         job: Job = NO_JOB,
     ) -> int:
-        """Call `work` with the slice numbers in batches; one that does not fit the memory is halved and repeated.
-
-        Returns the batch that did. Raises JobError when a single slice does not fit, Cancelled.
-        """
-        done, batch = 0, batch or self._batch or starting_batch(self.device, source.grid.size)
-        job.step(stage, 0, len(numbers))
-        while done < len(numbers):
-            part = numbers[done : done + batch]
-            try:
-                work(part)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                if len(part) == 1:
-                    raise JobError(f"A single slice does not fit the memory of {device_name(self.device)}.") from error
-                batch = max(1, len(part) // 2)
-                job.warning(f"The memory is short: going on with {batch} slices at a time.")
-                failed = True
-            else:
-                failed = False
-                done += len(part)
-                job.step(stage, done, len(numbers))
-            if failed and self.device.type == "cuda":
-                # Only here, when the exception no longer holds the tensors, can their memory be given back.
-                torch.cuda.empty_cache()
-        return batch
+        """Call `work` with the slice numbers in batches, see recon.batches."""
+        batch = batch or self._batch or starting_batch(self.device, source.grid.size)
+        return in_batches(numbers, work, batch, self.device, stage, job)
 
     @property
     def official_fbp(self) -> bool:
@@ -439,13 +417,6 @@ class Reconstructor:
             assert spec.value is not None
             lam = spec.value
         return self.hybrid(encoded, lam)[:, 0].cpu().numpy()
-
-
-@contextmanager
-def _reproducible() -> Iterator[None]:
-    """Without gradients, and with those algorithms only that give the same numbers each time."""
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-        yield
 
 
 def _check_specs(specs: Sequence[LambdaSpec], source: SliceSource) -> None:
@@ -477,13 +448,3 @@ def _modalities(names: Sequence[str]) -> tuple[str, ...]:
     if not chosen or any(name not in ("ct", "mr") for name in chosen):
         raise InputError(f"The modalities must be ct, mr or both, not {', '.join(names) or 'none'}.")
     return chosen
-
-
-def _noting(job: Job, warnings: list[str]) -> Job:
-    """The same job, which also keeps the warnings."""
-
-    def warn(sentence: str) -> None:
-        warnings.append(sentence)
-        job.warning(sentence)
-
-    return replace(job, warn=warn)

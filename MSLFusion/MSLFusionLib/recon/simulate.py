@@ -17,7 +17,7 @@ from torch import Tensor
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.physics.ct import CTOperator, ct_operator
 from MSLFusionLib.physics.geometry import FanBeamGeometry
-from MSLFusionLib.physics.masks import KINDS, cartesian_mask
+from MSLFusionLib.physics.masks import KINDS, PointMask, SamplingMask, cartesian_mask
 from MSLFusionLib.physics.mr import CartesianMR
 from MSLFusionLib.physics.noise import gaussian_kspace, poisson_sinogram
 from MSLFusionLib.physics.total_variation import tv_ct
@@ -143,9 +143,8 @@ class Scanners:
                 sinogram = _each(sinogram, slices, _CT, self.plan.seed, lambda s, g: poisson_sinogram(s, photons, g))
         if self.mr is not None and mr is not None:
             kspace = self.mr.forward(mr)
-            if self.plan is not None and self.plan.kspace_sigma > 0:
-                sigma, mask = self.plan.kspace_sigma, self.mr.mask
-                kspace = _each(kspace, slices, _MR, self.plan.seed, lambda k, g: gaussian_kspace(k, sigma, g, mask))
+            if self.plan is not None:
+                kspace = noisy_kspace(kspace, slices, self.plan.kspace_sigma, self.plan.seed, self.mr.mask)
         return SensorBatch(sinogram, kspace)
 
     @property
@@ -179,6 +178,15 @@ class Scanners:
         if self.mr is not None:
             result["mr"] = mr_sampling(self.mr.mask)
         return result
+
+
+def noisy_kspace(
+    kspace: Tensor, slices: Sequence[int], sigma: float, seed: int, mask: SamplingMask | PointMask
+) -> Tensor:
+    """k-space (n, coils, H, W) of the slices with these numbers as measured with noise (physics.noise)."""
+    if sigma == 0:
+        return kspace
+    return _each(kspace, slices, _MR, seed, lambda k, g: gaussian_kspace(k, sigma, g, mask))
 
 
 def _each(data: Tensor, slices: Sequence[int], stream: int, seed: int, noise: Any) -> Tensor:
