@@ -38,6 +38,8 @@ class RunLoop(ABC):
     """Of the run, in the facts of its states."""
     terms: ClassVar[tuple[str, ...]]
     """The parts of the loss, in log.csv."""
+    free: ClassVar[frozenset[str]] = FREE
+    """Settings that may differ when it goes on."""
     score_name = "loss"
     """What `best` is the smallest of."""
 
@@ -70,7 +72,7 @@ class RunLoop(ABC):
             return False
         facts = read_facts(path)
         before, now = dict(facts["config"]), self.config.to_dict()
-        changed = [key for key, value in now.items() if key not in FREE and before.get(key) != value]
+        changed = [key for key, value in now.items() if key not in self.free and before.get(key) != value]
         if changed:
             raise InputError(
                 f"{self.folder} holds a run with another '{changed[0]}': use another folder or the same settings."
@@ -199,10 +201,12 @@ class RunLoop(ABC):
             csv.writer(file).writerow(row)
 
     def _picture(self, rows: list[list[np.ndarray]]) -> None:
-        """The pictures of a validation, one row below the other."""
+        """The pictures of a validation, one row below the other, of whatever sizes."""
         from matplotlib import image as files
 
-        mosaic = np.concatenate([np.concatenate(row, 1) for row in rows], 0).clip(0, 1)
+        lines = [np.concatenate(row, 1) for row in rows]
+        width = max(line.shape[1] for line in lines)
+        mosaic = np.concatenate([np.pad(line, ((0, 0), (0, width - line.shape[1]))) for line in lines], 0).clip(0, 1)
         with atomic_path(self.folder / SAMPLES / f"iteration-{self.iteration:06d}.png") as temporary:
             files.imsave(temporary, mosaic, cmap="gray", vmin=0, vmax=1)
 

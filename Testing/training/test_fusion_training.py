@@ -13,6 +13,7 @@ from MSLFusionLib.fusion.interface import Pair
 from MSLFusionLib.progress import Job
 from MSLFusionTrainingLib.volumes import losses
 from MSLFusionTrainingLib.volumes.config import VolumeConfig
+from MSLFusionTrainingLib.volumes.sets import HeadPairs
 from MSLFusionTrainingLib.volumes.trainer import VolumeTrainer
 
 TINY = {
@@ -28,13 +29,17 @@ def pairs(seed=0):
     return torch.nn.functional.avg_pool3d(noise, 3, 1, 1)
 
 
+def a_set():
+    return HeadPairs(pairs())
+
+
 def tiny(**changes):
     return VolumeConfig.from_dict(TINY | {"size": [24, 24, 24], "spacing": [5.0, 5.0, 5.0]} | changes)
 
 
 def test_losses_of_equal_and_of_constant_images():
     image = pairs()[:, :1]
-    assert losses.ssim(image, image).item() == pytest.approx(1.0, abs=1e-5)
+    assert losses.dissimilarity(image, image).item() == pytest.approx(0.0, abs=1e-5)
     # a linear relation is a full local correlation (where the variance is above its floor), whatever its sign
     strong = torch.rand(1, 1, 8, 8, 8, generator=torch.Generator().manual_seed(1))
     inner = strong[..., 1:-1, 1:-1, 1:-1]
@@ -42,7 +47,7 @@ def test_losses_of_equal_and_of_constant_images():
     assert losses.lncc(torch.zeros_like(inner), inner).item() == 0.0
     flat_a, flat_b = torch.full((1, 1, 12, 12, 12), 0.2), torch.full((1, 1, 12, 12, 12), 0.6)
     expected = (2 * 0.2 * 0.6 + 1e-4) / (0.2**2 + 0.6**2 + 1e-4)
-    assert losses.ssim(flat_a, flat_b).item() == pytest.approx(expected, abs=1e-4)
+    assert losses.dissimilarity(flat_a, flat_b).item() == pytest.approx(1 - expected, abs=1e-4)
 
 
 def test_local_correlation_follows_its_formula():
@@ -62,6 +67,21 @@ def test_local_correlation_follows_its_formula():
     assert 0 < expected.item() < 1
 
 
+def test_saliency_follows_the_image_that_shows_more():
+    pair = torch.full((1, 2, 24, 24, 24), 0.4)
+    pair[:, 0, :12] += 0.2 * torch.rand(12, 24, 24, generator=torch.Generator().manual_seed(3))
+    pair[:, 1, 12:] += 0.2 * torch.rand(12, 24, 24, generator=torch.Generator().manual_seed(4))
+    counts = losses.saliency(pair, 2.0)
+    assert torch.allclose(counts.mean(1), torch.ones(1, 24, 24, 24), atol=1e-5)
+    assert counts[:, 0, :8].min() > 1.9
+    assert counts[:, 0, 16:].max() < 0.1
+    weights = dict.fromkeys(("lncc_first", "lncc_second", "ssim_first", "ssim_second", "l1_first", "l1_second"), 1.0)
+    best = torch.cat([pair[:, :1, :12], pair[:, 1:, 12:]], 2)
+    others = (pair[:, :1], pair[:, 1:], pair.mean(1, keepdim=True))
+    wanted = losses.fusion_loss(best, pair, weights, 2.0)[0]
+    assert all(losses.fusion_loss(image, pair, weights, 2.0)[0] > wanted + 0.3 for image in others)
+
+
 def test_the_six_weights_weigh_the_six_terms():
     pair = pairs()
     fused = pair.mean(1, keepdim=True)
@@ -75,7 +95,7 @@ def test_the_six_weights_weigh_the_six_terms():
 
 
 def test_a_stopped_run_goes_on_exactly(tmp_path):
-    config, data = tiny(), pairs()
+    config, data = tiny(), a_set()
     whole = VolumeTrainer(config, data, data, tmp_path / "whole")
     whole.run()
     asked = []
@@ -104,7 +124,7 @@ def test_a_stopped_run_goes_on_exactly(tmp_path):
 
 
 def test_training_lowers_the_loss(tmp_path):
-    data = pairs()
+    data = a_set()
     config = tiny(iterations=12, crop=0, learning_rate=5e-3, validate_every=12, mirror=False)
     trainer = VolumeTrainer(config, data, data, tmp_path)
     values = [trainer.step()["loss"] for _ in range(config.iterations)]
@@ -122,6 +142,7 @@ def test_settings_are_checked():
         ({"batch": 0}, "larger than 0"),
         ({"batch": "two"}, "unusable"),
         ({"l1_first": -1}, "not be negative"),
+        ({"saliency": -1}, "not be negative"),
         ({"model": {"colour": 1}}, "no setting 'colour'"),
     ):
         with pytest.raises(InputError, match=words):

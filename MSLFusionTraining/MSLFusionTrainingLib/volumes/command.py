@@ -28,17 +28,15 @@ def run_train(args: Any, context: Any) -> None:
         return
     from MSLFusionLib.recon.devices import choose_device
     from MSLFusionTrainingLib.distribution import Processes
-    from MSLFusionTrainingLib.volumes.heads import head_seeds, load_heads
+    from MSLFusionTrainingLib.volumes.sets import load_sets
     from MSLFusionTrainingLib.volumes.trainer import VolumeTrainer
 
     device = choose_device(args.device)
     cache = args.cache or args.output / "heads"
-    train, validation = head_seeds(config)
 
     def trainer(job: Any) -> Any:
-        load_heads(config, train + validation, cache, job)
-        pairs = load_heads(config, train, cache), load_heads(config, validation or train[:1], cache)
-        return VolumeTrainer(config, *pairs, args.output, device)
+        sets = load_sets(config, args.output, cache, args.workers, job)
+        return VolumeTrainer(config, sets.train, sets.validation, args.output, device)
 
     control.train(args, config, context, Processes(device), trainer)
 
@@ -48,8 +46,7 @@ def run_export(args: Any, context: Any) -> None:
     from MSLFusionLib.io.checkpoints import save_checkpoint
     from MSLFusionTrainingLib.volumes.export import exported
 
-    cache = args.cache or args.folder / "heads"
-    model, card = exported(args.folder, args.last, args.seeds, cache, args.half, args.made_by, context.job)
+    model, card = exported(args.folder, args.last, args.seeds, args.cache, args.half, args.made_by, context.job)
     card["name"] = args.name or card["name"]
     save_checkpoint(args.output, model, card, half=args.half)
     context.console.result({"output": str(args.output), "card": card}, f"Written: {args.output}")

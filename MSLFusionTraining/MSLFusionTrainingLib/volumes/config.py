@@ -7,6 +7,7 @@ from typing import Any
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.nets.dc2fusion import DC2Config, dc2_preset
+from MSLFusionTrainingLib.prepare.settings import PrepareSettings, kind_of
 from MSLFusionTrainingLib.tables import check_known, table_of
 
 METHOD_NAME = "dc2fusion"
@@ -20,14 +21,18 @@ class VolumeConfig:
     """Everything that a training depends on; the same settings and seed give the same weights on the same device.
 
     Model. preset: "compact", "fixed" or "official"; model: changed fields of nets.dc2fusion.DC2Config; name: of the
-    model. contrasts: what first and second are, of generated heads.
-    Data. heads to train on (seeds head_seed ...), validation_heads that are never trained on; size (x, y, z) and
-    spacing in mm of their volumes.
-    Optimisation. iterations; batch; crop: voxels a side of the patches that the network sees, 0 for whole volumes;
+    model. contrasts: what first and second are.
+    Data. data: a folder or a table of a person's own scans, as `mslfusion prepare` takes it, whose first contrast
+    keeps its grid; register: whether the second is registered to it; validation: share of the patients that are never
+    trained on. Without data, generated heads: heads to train on (seeds head_seed ...), validation_heads that are never
+    trained on; size (x, y, z) and spacing in mm of their volumes.
+    Optimisation. iterations; batch; crop: voxels a side of the patches that the network sees (an axis that is shorter
+    in a volume is taken whole), 0 for whole volumes;
     Adam with learning_rate, which falls as (1 - share of iterations)^power; clip: largest gradient norm, 0 for none;
     mirror: left and right are swapped in half of the patches; checkpointing: keep less, compute more.
     Losses. weights of the negative local correlation (lncc), of 1 - SSIM (ssim) and of the absolute difference (l1),
-    each against the first and the second image.
+    each against the first and the second image; saliency: above 0 each image counts, voxel by voxel, by its share of
+    the local detail to this power, so that it is followed where it shows more (0: as published, alike everywhere).
     Run. validate_every, checkpoint_every, log_every, seed.
     """
 
@@ -35,6 +40,9 @@ class VolumeConfig:
     model: dict[str, Any] = field(default_factory=dict)
     name: str = "dc2-mr-pet"
     contrasts: tuple[str, str] = ("t1", "pet")
+    data: str = ""
+    register: bool = True
+    validation: float = 0.15
     heads: int = 12
     head_seed: int = 3000
     validation_heads: int = 1
@@ -54,6 +62,7 @@ class VolumeConfig:
     ssim_second: float = 1.0
     l1_first: float = 2.0
     l1_second: float = 1.0
+    saliency: float = 0.0
     validate_every: int = 250
     checkpoint_every: int = 100
     log_every: int = 10
@@ -62,25 +71,37 @@ class VolumeConfig:
     def __post_init__(self) -> None:
         for name in ("contrasts", "size", "spacing"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        if len(self.contrasts) != 2 or not set(self.contrasts) <= set(CONTRASTS):
-            raise InputError(f"contrasts must name two of {', '.join(CONTRASTS)}, not {', '.join(self.contrasts)}.")
+        self._check_contrasts()
         if len(self.size) != 3 or len(self.spacing) != 3:
             raise InputError("size and spacing must be three numbers each.")
         for name in (*_WHOLE, "learning_rate"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be larger than 0, not {getattr(self, name)}.")
-        for name in ("head_seed", "validation_heads", "crop", "clip", "power", "seed", *LOSS_WEIGHTS):
+        for name in ("head_seed", "validation_heads", "crop", "clip", "power", "seed", "saliency", *LOSS_WEIGHTS):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} must not be negative, not {getattr(self, name)}.")
         if not all(math.isfinite(getattr(self, f.name)) for f in fields(self) if isinstance(f.default, float)):
             raise InputError("All numbers of a configuration must be finite.")
-        if self.crop and (self.crop < 16 or self.crop > min(self.size)):
-            raise InputError(f"crop must be 0 or from 16 to the smallest side of the volumes ({min(self.size)}).")
+        if not 0 <= self.validation < 1:
+            raise InputError(f"validation must lie in [0, 1), not {self.validation}.")
+        if self.crop and self.crop < 16:
+            raise InputError(f"crop must be 0 or at least 16, not {self.crop}.")
+        if not self.data and self.crop > min(self.size):
+            raise InputError(f"crop must be at most the smallest side of the heads ({min(self.size)}).")
+
+    def _check_contrasts(self) -> None:
+        names = self.contrasts
+        if len(names) != 2 or names[0] == names[1]:
+            raise InputError(f"contrasts must name two different ones, not {', '.join(names) or 'none'}.")
+        if self.data:
+            PrepareSettings(names)  # refuses names that no scan can have
+        elif not set(names) <= set(CONTRASTS):
+            raise InputError(f"contrasts of generated heads are two of {', '.join(CONTRASTS)}, not {', '.join(names)}.")
 
     @property
     def modalities(self) -> tuple[str, str]:
         """What the network calls first and second: an MR contrast is "mr", unless both are MR."""
-        names = ["mr" if name in ("t1", "t2") else name for name in self.contrasts]
+        names = [kind_of(name) for name in self.contrasts]
         first, second = self.contrasts if names[0] == names[1] else names
         return first, second
 

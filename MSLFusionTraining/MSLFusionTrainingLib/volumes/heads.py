@@ -14,6 +14,7 @@ from MSLFusionLib.fusion.prepare import prepare
 from MSLFusionLib.io.atomic import atomic_path
 from MSLFusionLib.phantom import generate_head
 from MSLFusionLib.progress import NO_JOB, Job
+from MSLFusionTrainingLib.prepare.settings import kind_of
 from MSLFusionTrainingLib.volumes.config import VolumeConfig
 
 
@@ -43,8 +44,8 @@ def _make(config: VolumeConfig, seed: int, cache: Path, job: Job) -> None:
     head = generate_head(seed, config.size, config.spacing, job=job)
     volumes = {"ct": head.ct, "t1": head.t1, "t2": head.t2, "pet": head.pet}
     first, second = (volumes[name] for name in config.contrasts)
-    kinds = ["mr" if name in ("t1", "t2") else name for name in config.contrasts]
-    pair = prepare(first, second, (kinds[0], kinds[1]), job).pair
+    kinds = kind_of(config.contrasts[0]), kind_of(config.contrasts[1])
+    pair = prepare(first, second, kinds, job).pair
     stack = np.round(np.stack([pair.first, pair.second]).clip(0, 1) * 65535).astype(np.uint16)
     with atomic_path(_path(config, seed, cache)) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, pair=stack)
