@@ -317,6 +317,48 @@ class Client:
         """How near the hybrids at these lambdas, and the sensor images, are to what was measured."""
         return self.request("metrics", {"lambdas": list(lambdas), "session": session}, **callbacks)
 
+    def restore(
+        self,
+        auxiliary: Volume,
+        target: Volume | None = None,
+        plan: Mapping[str, Any] | None = None,
+        model: str | None = None,
+        sensors: str | None = None,
+        kspace: str | None = None,
+        coils: str | None = None,
+        select: Mapping[str, int] | None = None,
+        contrasts: Sequence[str] | None = None,
+        scale: int | None = None,
+        place: str | None = None,
+        registration: Mapping[str, Any] | None = None,
+        consistency: bool = True,
+        compare: bool = False,
+        measure: bool = True,
+        device: str = "auto",
+        **callbacks: Any,
+    ) -> Call:
+        """Restore one MR contrast with another by CMF-Net: a volume `target`, measured by `plan`, or k-space.
+
+        contrasts: auxiliary and target, which with `scale` choose a model where none is named. place: "the same",
+        "resampled" or "registered"; registration: its method, preset, start and seed.
+        """
+        parameters = {
+            **_measured(None, None, kspace, coils, select),
+            "plan": None if plan is None else dict(plan),
+            "model": model,
+            "sensors": sensors,
+            "contrasts": None if contrasts is None else list(contrasts),
+            "scale": scale,
+            "place": place,
+            "registration": None if registration is None else dict(registration),
+            "consistency": consistency,
+            "compare": compare,
+            "measure": measure,
+            "device": device,
+        }
+        volumes = {"auxiliary": auxiliary} | ({} if target is None else {"target": target})
+        return self._with_volumes("restore", parameters, volumes, callbacks)
+
     def trust(self, passes: int = 4, seed: int = 0, session: int | None = None, **callbacks: Any) -> Call:
         """Maps of how far the images can be trusted, in parts, and their figures; takes `passes` reconstructions."""
         return self.request("trust", {"passes": passes, "seed": seed, "session": session}, **callbacks)

@@ -8,8 +8,7 @@ Data consistency is that of recon.consistency at both resolutions. The k-space o
 measurement in its centre: what is measured there replaces the network's, with weights where there is noise.
 """
 
-import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from MSLFusionLib.physics.lowres import LowResolution
 from MSLFusionLib.physics.masks import PointMask, SamplingMask
 from MSLFusionLib.physics.mr import CartesianMR, fourier
 from MSLFusionLib.physics.total_variation import tv_mr
-from MSLFusionLib.progress import NO_JOB, Job, noting
+from MSLFusionLib.progress import NO_JOB, Job
 from MSLFusionLib.recon.acquired import combined
 from MSLFusionLib.recon.batches import in_batches
 from MSLFusionLib.recon.consistency import consistent_images
@@ -35,14 +34,23 @@ from MSLFusionLib.recon.geometry import VolumeGeometry
 from MSLFusionLib.recon.targets import MeasuredTarget, RestorePlan, Target, VolumeTarget, measured
 from MSLFusionLib.recon.two_grids import TwoGrids
 
-ARCHITECTURES = ("cmf-net", "unet-bicubic")
-"""Networks that restore: CMF-Net, and the plain one that it is compared with."""
 RESTORED, SUPER_RESOLVED = "restored", "super-resolved"
 ZERO_FILLED, BICUBIC = "zero-filled", "zero-filled, bicubic"
 TOTAL_VARIATION, TV_BICUBIC = "total variation", "total variation, bicubic"
 TRUTH_LOW, TRUTH = "truth, low resolution", "truth"
 LOW, FINE = (ZERO_FILLED, RESTORED, TOTAL_VARIATION, TRUTH_LOW), (BICUBIC, SUPER_RESOLVED, TV_BICUBIC, TRUTH)
 """What a result may hold at either resolution."""
+NAMES = {
+    ZERO_FILLED: "zero_filled",
+    RESTORED: "restored",
+    TOTAL_VARIATION: "total_variation",
+    TRUTH_LOW: "truth_low",
+    BICUBIC: "bicubic",
+    SUPER_RESOLVED: "super_resolved",
+    TV_BICUBIC: "total_variation_bicubic",
+    TRUTH: "truth",
+}
+"""What each is called in files and messages."""
 TV_WEIGHT, TV_STEPS = 2e-3, 200
 """Of the total variation that is compared with, for k-space without noise; see physics.total_variation."""
 _CPU_PIXELS = 2**17
@@ -53,20 +61,16 @@ _CPU_PIXELS = 2**17
 class Restored:
     """What a restoration gave.
 
-    images: float32 volumes in the target's own values by kind (see LOW and FINE), each on its grid. kspace: of the
-    slice that `shown` names, for pictures: masked, (h, w). sampling: what was measured. report: grids, scales,
-    consistency and the like, for the record. warnings: those that were also given to the job.
+    images: float32 volumes in the target's own values by kind (see LOW and FINE), each on its grid. sampling: what was
+    measured. report: grids, scale of values, consistency and contrasts (auxiliary, target), for the record.
     """
 
     images: dict[str, sitk.Image]
     grids: TwoGrids
-    auxiliary: sitk.Image
     sampling: dict[str, Any]
     report: dict[str, Any]
     device: str
     batch: int
-    seconds: float
-    warnings: list[str] = field(default_factory=list)
 
 
 class Restorer:
@@ -78,7 +82,7 @@ class Restorer:
 
     def __init__(self, loaded: LoadedModel, device: str = "auto", batch: int | None = None) -> None:
         card = loaded.card
-        if card["architecture"] not in ARCHITECTURES:
+        if not hasattr(loaded.model, "config") or not hasattr(loaded.model.config, "contrasts"):
             raise InputError(f"The model '{loaded.name}' is no CMF-Net: it cannot restore one MR contrast by another.")
         self.device = choose_device(device)
         self.model = loaded.model.to(self.device)
@@ -117,12 +121,9 @@ class Restorer:
         and that enlarged bicubically. Raises InputError for an auxiliary on another grid, JobError when a single slice
         does not fit the memory, Cancelled.
         """
-        started = time.monotonic()
         grids = target.grids
         if not VolumeGeometry.of(auxiliary).same_as(grids.fine):
             raise InputError("The auxiliary does not lie on the grid of the result: resample or register it.")
-        warnings: list[str] = []
-        job = noting(job, warnings)
         for sentence in self.unfamiliar(target):
             job.warning(sentence)
         beside = grids.turned(sitk.GetArrayViewFromImage(auxiliary))
@@ -145,7 +146,6 @@ class Restorer:
         return Restored(
             images,
             grids,
-            auxiliary,
             target.sampling(),
             {
                 "grids": grids.report(),
@@ -155,8 +155,6 @@ class Restorer:
             },
             device_name(self.device),
             batch,
-            time.monotonic() - started,
-            warnings,
         )
 
     def unfamiliar(self, target: Target) -> list[str]:

@@ -112,7 +112,7 @@ class VolumeTarget:
         self.grids = TwoGrids.below(VolumeGeometry.of(image), operator.scale, operator.published)
         check_size(self.grids, "target")
         self.plan, self.sigma, self.reference = plan, plan.kspace_sigma, image
-        self.mask = cartesian_mask(
+        self.mask: SamplingMask | PointMask = cartesian_mask(
             self.grids.low_size[1], plan.acceleration, plan.mask, plan.seed, plan.centre_fraction
         )
         values = sitk.GetArrayViewFromImage(image)

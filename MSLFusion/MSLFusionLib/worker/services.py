@@ -19,7 +19,7 @@ from MSLFusionLib.errors import InputError, MSLFusionError
 from MSLFusionLib.progress import Job
 from MSLFusionLib.sensor_names import ZERO_FILLED
 from MSLFusionLib.wire import PROTOCOL, Message
-from MSLFusionLib.worker import fields, fusion, optimising, raw
+from MSLFusionLib.worker import fields, fusion, optimising, raw, restoration
 from MSLFusionLib.worker.machine import devices, free_memory
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ class Services:
             "optimize_lambda": self._optimize_lambda,
             "fusion_methods": fusion.fusion_methods,
             "fuse": fusion.fuse_volumes,
+            "restore": restoration.restore_volume,
         }
 
     def handler(self, request: str) -> Handler:
