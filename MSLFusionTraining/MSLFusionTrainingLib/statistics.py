@@ -9,13 +9,14 @@ import torch
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.io.checkpoints import load_checkpoint, save_with_statistics
 from MSLFusionLib.progress import NO_JOB, Job
+from MSLFusionLib.recon.heads import UNSEEN, one_of_each
 from MSLFusionLib.recon.reconstructor import Reconstructor
-from MSLFusionLib.recon.statistics import learned
+from MSLFusionLib.recon.statistics import Familiar, learned
 from MSLFusionTrainingLib.config import TrainConfig
 from MSLFusionTrainingLib.data import Slices, head_seeds, load_heads
 from MSLFusionTrainingLib.prepared import load_prepared
 
-SLICES, HELD_OUT, ERROR_SLICES = 160, 80, 12
+SLICES, HELD_OUT, ERROR_SLICES, ERROR_STEPS = 160, 80, 60, 2000
 
 
 def add_statistics(path: Path, config: TrainConfig, cache: Path, device: str = "auto", job: Job = NO_JOB) -> None:
@@ -26,18 +27,27 @@ def add_statistics(path: Path, config: TrainConfig, cache: Path, device: str = "
     """
     if config.measured != ("fan-beam", "fourier"):
         raise InputError("Statistics are for models of CT and MR that are measured by their scanners.")
+    reconstructor = Reconstructor(load_checkpoint(path), device)
     if config.data:
         familiar, held_out = load_prepared(config.data, job)
+        lesson_count = min(ERROR_SLICES, len(familiar))
+        lessons = _spread(familiar, lesson_count)
         data = f"the training set {Path(config.data).name}"
     else:
         train, validation = head_seeds(config)
         validation = validation or [train[-1] + 1, train[-1] + 2]
         familiar, held_out = load_heads(config, train, cache, job=job), load_heads(config, validation, cache, job=job)
-        data = f"generated heads {train[0]} to {train[-1]}; limit from {validation[0]} to {validation[-1]}"
+        others, options = range(UNSEEN, UNSEEN + ERROR_SLICES), reconstructor.options()
+        lesson_count = len(others)
+        lessons = one_of_each(others, options.size, options.pixel_mm, config.modalities[1])
+        data = (
+            f"generated heads {train[0]} to {train[-1]}; limit from {validation[0]} to {validation[-1]}; errors from "
+            f"{others[0]} to {others[-1]}"
+        )
     counts = min(SLICES, len(familiar)), min(HELD_OUT, len(held_out))
-    reconstructor = Reconstructor(load_checkpoint(path), device)
     pairs = _spread(familiar, counts[0]), _spread(held_out, counts[1])
-    tensors, table = learned(reconstructor, *pairs, counts, ERROR_SLICES, data, job)
+    slices = Familiar(pairs[0], counts[0], pairs[1], counts[1], lessons, lesson_count, ERROR_STEPS, data)
+    tensors, table = learned(reconstructor, slices, job)
     save_with_statistics(path, path, tensors, table)
 
 

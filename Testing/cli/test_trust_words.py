@@ -7,6 +7,7 @@ import pytest
 
 from MSLFusionLib import cli
 from MSLFusionLib.commands import reconstruct
+from MSLFusionLib.errors import InputError
 from MSLFusionLib.io.checkpoints import load_checkpoint, read_card
 from MSLFusionLib.recon import heads, trust
 
@@ -14,7 +15,10 @@ from MSLFusionLib.recon import heads, trust
 def test_a_model_gets_statistics_and_uses_them(files, tmp_path, capsys):
     path = tmp_path / "with.safetensors"
     words = ["models", "statistics", files.model, "--output", path, "--slices", 16, "--held-out", 16]
-    assert cli.main([str(word) for word in [*words, "--error-slices", 1, "--json", "--device", "cpu"]]) == 0
+    assert (
+        cli.main([str(word) for word in [*words, "--error-slices", 1, "--error-steps", 2, "--json", "--device", "cpu"]])
+        == 0
+    )
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert set(told["statistics"]["limits"]) == {"ct+mr", "ct", "mr"}
     assert read_card(path)["statistics"]["data"].startswith("generated heads 1000 to 1039; limit from 800001")
@@ -73,7 +77,17 @@ def test_default_passes_are_the_same_everywhere():
     assert reconstruct.TRUST_PASSES == trust.PASSES
 
 
-def test_errors_need_a_pair(files, capsys):
-    words = ["benchmark", "trust", "--ct", files.ct, "--model", files.model, "--errors", 1]
-    assert cli.main([str(word) for word in words]) == 2
-    assert "--errors needs both" in capsys.readouterr().err
+def test_errors_of_one_modality_alone(files, capsys):
+    words = ["benchmark", "trust", "--mr", files.mr, "--model", files.model, "--errors", 1, "--passes", 2, "--json"]
+    assert cli.main([str(word) for word in [*words, "--slices", 1]]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [row["image"] for row in told["images"]] == ["MR from MR"]
+    assert told["images"][0]["mae"] > 0
+
+
+def test_one_slice_of_each_head():
+    slices = list(heads.one_of_each([3, 4, 3], (48, 64), 4.0))
+    assert [one.shape for one in slices] == [(2, 48, 64)] * 3
+    assert not np.array_equal(slices[0], slices[1])
+    with pytest.raises(InputError, match="choose a model of t1 or t2"):
+        next(heads.one_of_each([3], (48, 64), 4.0, "flair"))

@@ -16,7 +16,7 @@ from MSLFusionLib.recon.error_model import WEIGHTS, ErrorModel
 from MSLFusionLib.recon.familiarity import TENSORS, Judge, LatentStatistics, fitted, pooled, statistics_of
 from MSLFusionLib.recon.reconstructor import Reconstructor
 from MSLFusionLib.recon.simulate import SamplingPlan
-from MSLFusionLib.recon.statistics import learned
+from MSLFusionLib.recon.statistics import Familiar, learned
 
 N = 40
 
@@ -114,7 +114,8 @@ def model_file(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     plain = write_model(folder / "plain.safetensors")
     reconstructor = Reconstructor(load_checkpoint(plain), "cpu")
-    tensors, table = learned(reconstructor, pairs(20, 0), pairs(16, 1), (20, 16), 2, "ellipses")
+    slices = Familiar(pairs(20, 0), 20, pairs(16, 1), 16, pairs(8, 2), 8, 3, "ellipses")
+    tensors, table = learned(reconstructor, slices)
     save_with_statistics(plain, folder / "with.safetensors", tensors, table)
     return plain, folder / "with.safetensors"
 
@@ -125,10 +126,12 @@ def test_a_model_keeps_its_weights_beside_its_statistics(model_file):
     for name, value in before.model.state_dict().items():
         torch.testing.assert_close(after.model.state_dict()[name], value, rtol=0, atol=0)
     assert before.statistics == {}
-    assert {key.split(".")[0] for key in after.statistics} == {"ct+mr", "ct", "mr"}
+    assert {key.split(".")[0] for key in after.statistics} == {"ct+mr", "ct", "mr", "error_network"}
     table = read_card(path)["statistics"]
     assert (table["slices"], table["held_out"], table["data"]) == (20, 16, "ellipses")
     assert set(table["errors"]["ct"]) == {"ct", "mr"}
+    assert table["error_slices"] == 8
+    assert Reconstructor(after, "cpu").errors.network is not None
     json.dumps(table)
     again = path.parent / "again.safetensors"
     save_with_statistics(path, again, after.statistics, table)

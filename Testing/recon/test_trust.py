@@ -18,7 +18,7 @@ from MSLFusionLib.recon.geometry import VolumeGeometry
 from MSLFusionLib.recon.reconstructor import Reconstructor
 from MSLFusionLib.recon.session import Session
 from MSLFusionLib.recon.simulate import SamplingPlan
-from MSLFusionLib.recon.trust import KINDS, Measured, TrustPlan, variances
+from MSLFusionLib.recon.trust import KINDS, Measured, TrustPlan, evidence_of
 
 PLAN = SamplingPlan(views=32, acceleration=4, seed=9)
 TWICE = TrustPlan(2)
@@ -95,8 +95,8 @@ def test_uncertainty_is_what_leaving_data_out_changes():
     data, images = reconstructor.sensor_data(source, part)
     encoded = reconstructor.encoded_from(source.scanners, data, source.noise, images)
     measured = Measured(source.scanners, data, source.noise, images, encoded)
-    found = variances(reconstructor, measured, TWICE)
-    one = variances(reconstructor, measured, TrustPlan(3))
+    found = evidence_of(reconstructor, measured, TWICE).variance
+    one = evidence_of(reconstructor, measured, TrustPlan(3)).variance
     assert float(found["ct"].max()) > 0
     assert not torch.equal(found["ct"], one["ct"])
     _, maps = maps_of(reconstructor, ct=ct, mr=mr)

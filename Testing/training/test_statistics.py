@@ -35,6 +35,7 @@ def test_statistics_of_a_runs_own_heads(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(statistics, "load_heads", heads)
     monkeypatch.setattr(statistics, "ERROR_SLICES", 1)
+    monkeypatch.setattr(statistics, "ERROR_STEPS", 2)
     path = write_model(tmp_path / "tiny.safetensors")
     before = load_checkpoint(path)
     add_statistics(path, CONFIG, tmp_path / "heads", "cpu")
@@ -42,7 +43,7 @@ def test_statistics_of_a_runs_own_heads(tmp_path: Path, monkeypatch: pytest.Monk
     assert asked == [([5, 6], tmp_path / "heads"), ([7], tmp_path / "heads")]
     assert "ct+mr.mean" in after.statistics
     table = read_card(path)["statistics"]
-    assert table["data"] == "generated heads 5 to 6; limit from 7 to 7"
+    assert table["data"] == "generated heads 5 to 6; limit from 7 to 7; errors from 500000 to 500000"
     assert (table["slices"], table["held_out"]) == (20, 20)
     for name, value in before.model.state_dict().items():
         torch.testing.assert_close(after.model.state_dict()[name], value, rtol=0, atol=0)

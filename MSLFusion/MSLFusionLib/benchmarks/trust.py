@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 HEADS = (900011, 900012, 900013, 900014)
 SETS = (("ct", "mr"), ("ct",), ("mr",))
+Pair = tuple[np.ndarray | None, np.ndarray | None]
+"""CT and MR of a slice, (H, W)."""
 _TUMOUR = ("tumour", "tumour_rim", "necrosis", "oedema")
 _CORE = ("tumour", "tumour_rim", "necrosis")
 _RING_PIXELS = (4, 14)
@@ -137,25 +139,28 @@ def run(
 
 def errors(
     reconstructor: "Reconstructor",
-    ct: "sitk.Image",
-    mr: "sitk.Image",
+    ct: "sitk.Image | None",
+    mr: "sitk.Image | None",
     plan: "SamplingPlan",
     trust: "TrustPlan",
     slices: int = 3,
     job: Job = NO_JOB,
 ) -> list[dict[str, Any]]:
-    """The rows "images" of `run` for a CT and an MR on one grid, of slices evenly over the middle half of them."""
-    source = reconstructor.source(ct=ct, mr=mr, plan=plan)
+    """The rows "images" of `run` for a CT and an MR on one grid, or one of them, of slices evenly over the middle half
+    of them."""
+    given = [kind for kind, image in (("ct", ct), ("mr", mr)) if image is not None]
+    sets = [seen for seen in SETS if set(seen) <= set(given)]
+    source = reconstructor.source(ct=ct, mr=mr, plan=plan, modalities=given)
     count = len(source.occupied)
     numbers = source.occupied[np.linspace(count / 4, 3 * (count - 1) / 4, slices).round().astype(int)]
     table = _Table()
     for done, number in enumerate(numbers.tolist()):
-        truth = [image[0] for image in source.truth(np.array([number])) if image is not None]
-        for part, seen in enumerate(SETS):
-            job.step("trust", done * len(SETS) + part, slices * len(SETS))
+        truth = [None if image is None else image[0] for image in source.truth(np.array([number]))]
+        for part, seen in enumerate(sets):
+            job.step("trust", done * len(sets) + part, slices * len(sets))
             pair = (truth[0], truth[1])
             table.see(reconstructor, pair, source.grid.pixel_mm, plan, trust, seen, number, job)
-    job.step("trust", slices * len(SETS), slices * len(SETS))
+    job.step("trust", slices * len(sets), slices * len(sets))
     return table.rows()
 
 
@@ -169,7 +174,7 @@ class _Table:
     def see(
         self,
         reconstructor: "Reconstructor",
-        pair: tuple[np.ndarray, np.ndarray],
+        pair: Pair,
         pixel_mm: float,
         plan: "SamplingPlan",
         trust: "TrustPlan",
@@ -180,8 +185,9 @@ class _Table:
         """One slice from some of its modalities: its CT and MR, (H, W)."""
         images, maps, calibrated = reconstructed(reconstructor, pair, plan, trust, seen, pixel_mm, number, job)
         self._calibrated &= calibrated
-        head = (pair[0] > _BODY) | (pair[1] > _BODY)
-        for kind, truth in zip(("ct", "mr"), pair, strict=True):
+        truths = {kind: truth for kind, truth in zip(("ct", "mr"), pair, strict=True) if truth is not None}
+        head = np.any([truth > _BODY for truth in truths.values()], axis=0)
+        for kind, truth in truths.items():
             error, uncertainty = np.abs(images[kind] - truth), maps[f"uncertainty-{kind}"]
             whole = area_under_curve(uncertainty, error > np.percentile(error, _WORST))
             inside = area_under_curve(uncertainty[head], error[head] > np.percentile(error[head], _WORST))
@@ -207,7 +213,7 @@ def _names(seen: Sequence[str]) -> str:
 
 def reconstructed(
     reconstructor: "Reconstructor",
-    pair: tuple[np.ndarray, np.ndarray],
+    pair: Pair,
     plan: "SamplingPlan",
     trust: "TrustPlan",
     seen: Sequence[str],
@@ -217,7 +223,8 @@ def reconstructed(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], bool]:
     """CT and MR, the trust maps by kind, all (H, W), and whether the uncertainty is an expected error.
 
-    pair: CT and MR of a slice, float32 (H, W) in [0, 1]. number: of the slice, which its noise depends on.
+    pair: CT and MR of a slice, float32 (H, W) in [0, 1], None for one that is not among those seen. number: of the
+    slice, which its noise depends on.
     """
     import torch
 
@@ -225,12 +232,19 @@ def reconstructed(
     from MSLFusionLib.recon.simulate import Scanners
     from MSLFusionLib.recon.trust import Measured, TrustSummary, trust_maps
 
-    device, size = reconstructor.device, (int(pair[0].shape[0]), int(pair[0].shape[1]))
+    device = reconstructor.device
+    rows, columns = next(image.shape for image in pair if image is not None)
+    size = int(rows), int(columns)
     scanners = Scanners.of_plan(plan, size, pixel_mm, str(device), seen, reconstructor.official_fbp)
-    ct, mr = (torch.from_numpy(np.ascontiguousarray(image))[None, None].to(device) for image in pair)
+    ct, mr = (
+        torch.from_numpy(np.ascontiguousarray(image))[None, None].to(device)
+        if image is not None and kind in seen
+        else None
+        for kind, image in zip(("ct", "mr"), pair, strict=True)
+    )
     noise = SensorNoise(plan.photons, plan.kspace_sigma)
     with torch.inference_mode():
-        data = scanners.measure(ct if "ct" in seen else None, mr if "mr" in seen else None, [number])
+        data = scanners.measure(ct, mr, [number])
         images = scanners.images(data)
         encoded = reconstructor.encoded_from(scanners, data, noise, images, seen, True, job)
     measured = Measured(scanners, data, noise, images, encoded, seen)

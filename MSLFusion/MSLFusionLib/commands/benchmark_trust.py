@@ -66,8 +66,6 @@ def run(args: argparse.Namespace, context: "Context") -> None:
         names = " and ".join(path.name for path in (args.ct, args.mr) if path is not None)
         volumes = [(names, aligned.ct, aligned.mr)]
         if args.errors is not None:
-            if aligned.ct is None or aligned.mr is None:
-                raise InputError("--errors needs both --ct and --mr.")
             passes = TrustPlan(args.passes, args.seed)
             rows = trust.errors(reconstructor, aligned.ct, aligned.mr, plan, passes, args.errors, context.job)
             figures = {"sampling": plan.to_dict(), "passes": args.passes, "images": rows}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _STATISTICS_SUMMARY = "store with a network what its latents and errors look like, for --trust and its warnings"
 _STATISTICS_NOTE = (
     "Slices come from generated heads: of the seeds in the model's card, and others that it never saw. The weights "
-    "stay as they are."
+    "stay as they are. It takes about an hour on one CPU core, most of it for errors."
 )
 
 
@@ -41,7 +41,14 @@ def add_parser(subparsers: Any) -> None:
         "--held-out", type=whole_number(16), default=80, metavar="N", help="slices that set the limit (default: 80)"
     )
     statistics.add_argument(
-        "--error-slices", type=whole_number(1), default=12, metavar="N", help="slices with resampling (default: 12)"
+        "--error-slices", type=whole_number(1), default=60, metavar="N", help="slices that teach errors (default: 60)"
+    )
+    statistics.add_argument(
+        "--error-steps",
+        type=whole_number(0),
+        default=2000,
+        metavar="N",
+        help="of the network that learns errors; 0: a formula alone (default: 2000)",
     )
     statistics.add_argument(
         "--held-out-seed", type=whole_number(0), default=800001, metavar="N", help="first of the heads held out"
@@ -103,9 +110,9 @@ def _import_official(args: argparse.Namespace, context: "Context") -> None:
 def _statistics(args: argparse.Namespace, context: "Context") -> None:
     from MSLFusionLib.commands.outputs import check_ending, check_output_file
     from MSLFusionLib.io.checkpoints import find_model, load_checkpoint, save_with_statistics
-    from MSLFusionLib.recon.heads import familiar_heads, slices_of
+    from MSLFusionLib.recon.heads import UNSEEN, familiar_heads, one_of_each, slices_of
     from MSLFusionLib.recon.reconstructor import Reconstructor
-    from MSLFusionLib.recon.statistics import learned
+    from MSLFusionLib.recon.statistics import Familiar, learned
 
     check_ending(args.output, (".safetensors",))
     check_output_file(args.output)
@@ -114,15 +121,27 @@ def _statistics(args: argparse.Namespace, context: "Context") -> None:
     reconstructor = Reconstructor(loaded, args.device)
     familiar = familiar_heads(loaded.card)
     held_out = range(args.held_out_seed, args.held_out_seed + max(1, args.held_out // 4))
-    rows, columns = reconstructor.options().size
+    options = reconstructor.options()
     contrast = str(loaded.card.get("contrasts", {}).get("mr", "T1")).lower()
     parts = [
-        slices_of(seeds, count, (rows, columns), reconstructor.options().pixel_mm, contrast)
+        slices_of(seeds, count, options.size, options.pixel_mm, contrast)
         for seeds, count in ((familiar, args.slices), (held_out, args.held_out))
     ]
-    data = f"generated heads {familiar[0]} to {familiar[-1]}; limit from {held_out[0]} to {held_out[-1]}"
+    others = range(UNSEEN, UNSEEN + args.error_slices)
     tensors, table = learned(
-        reconstructor, parts[0], parts[1], (args.slices, args.held_out), args.error_slices, data, context.job
+        reconstructor,
+        Familiar(
+            parts[0],
+            args.slices,
+            parts[1],
+            args.held_out,
+            one_of_each(others, options.size, options.pixel_mm, contrast),
+            args.error_slices,
+            args.error_steps,
+            f"generated heads {familiar[0]} to {familiar[-1]}; limit from {held_out[0]} to {held_out[-1]}; errors from "
+            f"{others[0]} to {others[-1]}",
+        ),
+        context.job,
     )
     save_with_statistics(path, args.output, tensors, table)
     limits = ", ".join(f"{name} {limit:.2f}" for name, limit in table["limits"].items())

@@ -12,6 +12,8 @@ from MSLFusionLib.physics.units import hu_to_network
 
 SPAN_MM = (-75.0, 95.0)
 """Positions of the slices, from the skull base to above the vertex."""
+UNSEEN = 500_000
+"""First seed of heads that no model is trained on and none is measured on: they teach what errors to expect."""
 _LEAST_BODY = 0.03
 _LOW, _HIGH = 0.5, 99.5
 _FEWEST = 4
@@ -39,20 +41,40 @@ def slices_of(
 
     contrast: of the MR, "t1" or "t2". Raises InputError for another.
     """
-    if contrast not in ("t1", "t2"):
-        raise InputError(f"Generated heads have no '{contrast}' as MR: choose a model of t1 or t2.")
     random = np.random.default_rng([int(seeds[0]), count])
     each = max(_FEWEST, math.ceil(count / len(seeds)))
-    step = (SPAN_MM[1] - SPAN_MM[0]) / each
     made, number = 0, 0
     while made < count:
-        places = SPAN_MM[0] + step * (np.arange(each) + random.uniform(0, 1, each))
-        head = head_slices(int(seeds[number % len(seeds)]), places.tolist(), (size[1], size[0]), pixel_mm)
-        mr = head[contrast].astype(np.float32)
-        body = mr > 0.05 * mr.max()
-        low, high = np.percentile(mr[body], (_LOW, _HIGH))
-        for one in np.flatnonzero(body.mean((1, 2)) >= _LEAST_BODY)[: count - made]:
-            ct = hu_to_network(head["ct"][one].astype(np.float32))
-            yield np.stack([ct, (mr[one] - low) / (high - low)]).clip(0.0, 1.0)
+        for one in _of_head(int(seeds[number % len(seeds)]), each, random, size, pixel_mm, contrast)[: count - made]:
+            yield one
             made += 1
         number += 1
+
+
+def one_of_each(
+    seeds: Sequence[int], size: tuple[int, int], pixel_mm: float, contrast: str = "t1"
+) -> Iterator[np.ndarray]:
+    """The same of one slice of each head, at any height."""
+    random = np.random.default_rng([int(seeds[0]), len(seeds)])
+    for seed in seeds:
+        found = _of_head(int(seed), _FEWEST, random, size, pixel_mm, contrast)
+        yield found[int(random.integers(len(found)))]
+
+
+def _of_head(
+    seed: int, count: int, random: np.random.Generator, size: tuple[int, int], pixel_mm: float, contrast: str
+) -> list[np.ndarray]:
+    """Of `count` slices (2, H, W) of a head, evenly spread, those that show enough of it."""
+    if contrast not in ("t1", "t2"):
+        raise InputError(f"Generated heads have no '{contrast}' as MR: choose a model of t1 or t2.")
+    step = (SPAN_MM[1] - SPAN_MM[0]) / count
+    places = SPAN_MM[0] + step * (np.arange(count) + random.uniform(0, 1, count))
+    head = head_slices(seed, places.tolist(), (size[1], size[0]), pixel_mm)
+    mr = head[contrast].astype(np.float32)
+    body = mr > 0.05 * mr.max()
+    low, high = np.percentile(mr[body], (_LOW, _HIGH))
+    mr = ((mr - low) / (high - low)).astype(np.float32)
+    return [
+        np.stack([hu_to_network(head["ct"][one].astype(np.float32)), mr[one]]).clip(0.0, 1.0)
+        for one in np.flatnonzero(body.mean((1, 2)) >= _LEAST_BODY)
+    ]

@@ -17,7 +17,7 @@ from MSLFusionLib.progress import NO_JOB, Job, noting
 from MSLFusionLib.recon.batches import in_batches
 from MSLFusionLib.recon.consistency import Changes, blended
 from MSLFusionLib.recon.devices import choose_device, device_name, reproducible, starting_batch
-from MSLFusionLib.recon.error_model import stored
+from MSLFusionLib.recon.expected_error import ExpectedErrors
 from MSLFusionLib.recon.familiarity import Judge, LatentStatistics, Verdict, set_name, statistics_of
 from MSLFusionLib.recon.lambdas import LambdaSpec, scalar_lambda
 from MSLFusionLib.recon.noise_level import SensorNoise
@@ -123,8 +123,9 @@ class Reconstructor:
         self.model = loaded.model.to(self.device).eval()
         self._batch = batch
         card = loaded.card.get("statistics")
-        self.errors = stored(card.get("errors") if isinstance(card, dict) else None)
-        self._statistics = statistics_of(getattr(loaded, "statistics", {}), card)
+        stored = getattr(loaded, "statistics", {})
+        self.errors = ExpectedErrors.stored(stored, card).to(self.device)
+        self._statistics = statistics_of(stored, card)
 
     @staticmethod
     def synthesised(source: SliceSource, modalities: Sequence[str] = ("ct", "mr")) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ of the card, the rest with its extremes, and every second one with noise where t
 from both modalities and from either alone.
 """
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,19 +16,21 @@ import torch
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.progress import NO_JOB, Job
-from MSLFusionLib.recon import error_model
+from MSLFusionLib.recon.error_lessons import Lessons
+from MSLFusionLib.recon.expected_error import ExpectedErrors
 from MSLFusionLib.recon.familiarity import QUANTILE, fitted, pooled, set_name
 from MSLFusionLib.recon.noise_level import SensorNoise
 from MSLFusionLib.recon.simulate import SamplingPlan, Scanners, SensorBatch
-from MSLFusionLib.recon.trust import Measured, TrustPlan, variances
+from MSLFusionLib.recon.trust import Measured, TrustPlan, evidence_of
 
 if TYPE_CHECKING:
     from MSLFusionLib.recon.reconstructor import Reconstructor
 
 SETS = (("ct", "mr"), ("ct",), ("mr",))
-_PIXELS = 3000
-"""Of each slice that teach the error model, and a fifth as many of the surroundings."""
-_BODY = 0.05
+TOGETHER = 6
+"""Slices that teach errors are measured in groups of so many: the CT operator's matrices are read once for them."""
+_STRIDE = 7
+"""From the plan of one group to that of the next: each kind of plan comes up in some."""
 _USUAL = (64, 4.0)
 _BLOCK = 10
 """So many slices in a row have one number of views, since its operator takes time to make and memory to keep."""
@@ -36,93 +39,82 @@ Pair = np.ndarray
 """CT and MR of one slice as the network sees them, float32 (2, H, W) in [0, 1]."""
 
 
+@dataclass(frozen=True)
+class Familiar:
+    """Slices that statistics are made from.
+
+    slices: like those of the training, `count` of them. held_out: others, which set the limit. lessons: those that
+    teach errors; best none that the network was trained on, of as many heads as can be. steps: of that learning, 0 for
+    the formula alone. data: where all of them come from.
+    """
+
+    slices: Iterable[Pair]
+    count: int
+    held_out: Iterable[Pair]
+    held_out_count: int
+    lessons: Iterable[Pair]
+    lesson_count: int
+    steps: int = 2000
+    data: str = ""
+
+
 def learned(
-    reconstructor: "Reconstructor",
-    familiar: Iterable[Pair],
-    held_out: Iterable[Pair],
-    counts: tuple[int, int],
-    errors_from: int = 12,
-    data: str = "",
-    job: Job = NO_JOB,
+    reconstructor: "Reconstructor", familiar: Familiar, job: Job = NO_JOB
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Tensors and table for io.checkpoints.save_with_statistics.
 
-    familiar: slices like those of the training; held_out: others, which set the limit. counts: how many of each.
-    errors_from: how many of the familiar ones, evenly spread, also teach the error model. data: where they come from.
     Raises InputError for slices that do not fit the model, and for too few; Cancelled.
     """
-    total = sum(counts)
     draws = _Draws(reconstructor)
-    lessons = set(np.linspace(0, counts[0] - 1, min(errors_from, counts[0])).round().astype(int).tolist())
+    total = familiar.count + familiar.held_out_count
     features: list[dict[str, list[np.ndarray]]] = [{}, {}]
-    samples: dict[tuple[str, str], list[tuple[np.ndarray, np.ndarray]]] = {}
     done = 0
-    for part, slices in enumerate((familiar, held_out)):
-        for number, pair in enumerate(slices):
+    for part, slices in enumerate((familiar.slices, familiar.held_out)):
+        for pair in slices:
             job.step("statistics", done, total)
-            whole = draws.measured(pair, done, job)
-            lesson = part == 0 and number in lessons
+            whole = draws.measured(pair[None], done, job)
             for seen in SETS:
-                measured = draws.seen(whole, seen, lesson, job)
-                found = pooled(measured.encoded.latent)
+                found = pooled(draws.seen(whole, seen, False, job).encoded.latent)
                 if found is None:
                     raise InputError(f"The model '{reconstructor.name}' has no latent that statistics can be made of.")
                 features[part].setdefault(set_name(seen), []).append(found)
-                if lesson:
-                    for image, pixels in _lesson(reconstructor, measured, pair, done, job).items():
-                        samples.setdefault((set_name(seen), image), []).append(pixels)
             done += 1
     job.step("statistics", total, total)
     tensors: dict[str, torch.Tensor] = {}
     limits: dict[str, float] = {}
-    errors: dict[str, dict[str, list[float]]] = {}
     for seen in SETS:
         name = set_name(seen)
         one = fitted(*(np.concatenate(part.get(name, [np.zeros((0, 1))])) for part in features))
         tensors |= {f"{name}.{key}": value for key, value in one.tensors().items()}
         limits[name] = one.limit
-        errors[name] = _error_models(name, samples)
+    errors = _errors(reconstructor, draws, familiar, job)
     table = {
-        "data": data,
-        "slices": counts[0],
-        "held_out": counts[1],
+        "data": familiar.data,
+        "slices": familiar.count,
+        "held_out": familiar.held_out_count,
         "quantile": QUANTILE,
         "limits": limits,
-        "error_slices": len(lessons),
-        "errors": errors,
+        "error_slices": familiar.lesson_count,
+        **errors.table(),
     }
-    return tensors, table
+    return tensors | errors.tensors(), table
 
 
-def _error_models(
-    name: str, samples: Mapping[tuple[str, str], Sequence[tuple[np.ndarray, np.ndarray]]]
-) -> dict[str, list[float]]:
-    found = {}
-    for image in ("ct", "mr"):
-        pixels = samples.get((name, image))
-        if pixels:
-            known, wrong = (np.concatenate(parts) for parts in zip(*pixels, strict=True))
-            found[image] = error_model.fitted(known, wrong).to_list()
-    return found
-
-
-def _lesson(
-    reconstructor: "Reconstructor", measured: Measured, pair: Pair, number: int, job: Job
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Of some pixels of CT and MR what the error model sees, and by how much the image is wrong."""
-    changed = variances(reconstructor, measured, TrustPlan(seed=number), job)
-    images = {name: reconstructor.hybrid(measured.encoded, lam) for name, lam in (("ct", 0.0), ("mr", 1.0))}
-    random = np.random.default_rng(number)
-    body = (pair[0] > _BODY) | (pair[1] > _BODY)
-    inside, outside = np.flatnonzero(body), np.flatnonzero(~body)
-    places = [random.choice(some, count) for some, count in ((inside, _PIXELS), (outside, _PIXELS // 5)) if len(some)]
-    chosen = np.concatenate(places)
-    found = {}
-    for name, truth in zip(("ct", "mr"), pair, strict=True):
-        known = error_model.features(changed[name], images["ct"], images["mr"])
-        wrong = np.abs(images[name][0, 0].cpu().numpy() - truth).ravel()
-        found[name] = known[chosen], wrong[chosen].astype(np.float64)
-    return found
+def _errors(reconstructor: "Reconstructor", draws: "_Draws", familiar: Familiar, job: Job) -> ExpectedErrors:
+    lessons = Lessons(steps=familiar.steps)
+    slices, done = iter(familiar.lessons), 0
+    while group := list(itertools.islice(slices, TOGETHER)):
+        number = done // TOGETHER * _STRIDE
+        whole = draws.measured(np.stack(group), number, job)
+        truth = torch.from_numpy(np.stack(group).astype(np.float32)).to(reconstructor.device)
+        for seen in SETS:
+            job.step("lessons in errors", done, familiar.lesson_count)
+            measured = draws.seen(whole, seen, True, job)
+            with torch.inference_mode():
+                lessons.see(evidence_of(reconstructor, measured, TrustPlan(seed=number), job), truth)
+        done += len(group)
+    job.step("lessons in errors", done, done)
+    return lessons.learned(job=job)
 
 
 class _Draws:
@@ -156,20 +148,20 @@ class _Draws:
             seed=number,
         )
 
-    def measured(self, pair: Pair, number: int, job: Job) -> "_Slice":
-        """One slice with its sensor data and images; its number decides how it is measured."""
+    def measured(self, pairs: np.ndarray, number: int, job: Job) -> "_Slices":
+        """Slices (n, 2, H, W) with their sensor data and images; the number decides how they are measured."""
         device, plan = self._reconstructor.device, self.plan(number)
-        size = (int(pair.shape[1]), int(pair.shape[2]))
+        size = (int(pairs.shape[2]), int(pairs.shape[3]))
         official = self._reconstructor.official_fbp
         scanners = Scanners.of_plan(plan, size, self._pixel_mm, str(device), official_fbp=official)
         job.check()
         with torch.inference_mode():
-            ct, mr = (torch.from_numpy(np.array(image, np.float32))[None, None].to(device) for image in pair)
-            data = scanners.measure(ct, mr, [number])
-            return _Slice(scanners, data, SensorNoise(plan.photons, plan.kspace_sigma), scanners.images(data))
+            ct, mr = (torch.from_numpy(np.array(pairs[:, one], np.float32))[:, None].to(device) for one in (0, 1))
+            data = scanners.measure(ct, mr, range(number, number + len(pairs)))
+            return _Slices(scanners, data, SensorNoise(plan.photons, plan.kspace_sigma), scanners.images(data))
 
-    def seen(self, whole: "_Slice", names: Sequence[str], consistency: bool, job: Job) -> Measured:
-        """The slice encoded from some of its modalities."""
+    def seen(self, whole: "_Slices", names: Sequence[str], consistency: bool, job: Job) -> Measured:
+        """The slices encoded from some of its modalities."""
         ct, mr = "ct" in names, "mr" in names
         scanners = replace(whole.scanners, ct=whole.scanners.ct if ct else None, mr=whole.scanners.mr if mr else None)
         data = SensorBatch(whole.data.sinogram if ct else None, whole.data.kspace if mr else None)
@@ -180,8 +172,8 @@ class _Draws:
 
 
 @dataclass(frozen=True)
-class _Slice:
-    """One slice as it was measured by both scanners."""
+class _Slices:
+    """Slices as they were measured by both scanners."""
 
     scanners: Scanners
     data: SensorBatch

@@ -6,12 +6,12 @@ network was set right. What remains after the correction is given in figures.
 
 Uncertainty: the reconstruction is done again from random parts of the data (recon.resampled), with dropout where the
 network has any. s^2, the mean squared difference to the image that is delivered, from all data, is put on the scale of
-errors by the model's error statistics (recon.error_model); without them it is s itself, averaged over a neighbourhood,
-and no error in size. Since the delivered image holds what was left out, s has the error of predicting it as well as
-the spread. Only sums over the passes are kept.
+errors by what the model has learned of its errors (recon.expected_error); without that it is s itself, averaged over
+a neighbourhood, and no error in size. Since the delivered image holds what was left out, s has the error of predicting
+it as well as the spread. Only sums over the passes are kept.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.progress import NO_JOB, Job
-from MSLFusionLib.recon.error_model import SIGMAS, ErrorModel, blurred
-from MSLFusionLib.recon.familiarity import set_name
+from MSLFusionLib.recon.error_model import SIGMAS, blurred
+from MSLFusionLib.recon.expected_error import Evidence, ExpectedErrors
 from MSLFusionLib.recon.noise_level import SensorNoise
 from MSLFusionLib.recon.resampled import GROUP, part_of
 from MSLFusionLib.recon.residual import Residual, residuals
@@ -98,10 +98,8 @@ class Measured:
         )
 
 
-def variances(
-    reconstructor: "Reconstructor", measured: Measured, plan: TrustPlan, job: Job = NO_JOB
-) -> dict[str, Tensor]:
-    """Mean squared difference of CT and MR (n, 1, H, W) to those from all data, over the plan's passes.
+def evidence_of(reconstructor: "Reconstructor", measured: Measured, plan: TrustPlan, job: Job = NO_JOB) -> Evidence:
+    """What tells of the errors of some slices, reconstructed again from parts of their data as the plan says.
 
     What is left out in a pass depends on the plan's seed and the pass alone. Raises Cancelled between the passes.
     """
@@ -117,42 +115,44 @@ def variances(
             )
         for name, lam in _ENDS.items():
             sums[name] += (reconstructor.hybrid(encoded, lam) - delivered[name]).square()
-    return {name: total / plan.passes for name, total in sums.items()}
+    return Evidence(
+        measured.seen,
+        delivered,
+        {name: reconstructor.decode(measured.encoded.latent, lam) for name, lam in _ENDS.items()},
+        {name: total / plan.passes for name, total in sums.items()},
+        {name: image if name in measured.seen else None for name, image in zip(_ENDS, measured.images, strict=True)},
+    )
 
 
 def trust_maps(
     reconstructor: "Reconstructor",
     measured: Measured,
     plan: TrustPlan,
-    errors: Mapping[tuple[str, str], ErrorModel],
+    errors: ExpectedErrors,
     summary: "TrustSummary",
     job: Job = NO_JOB,
 ) -> dict[str, Tensor]:
     """The maps of some slices by kind, each (n, 1, H, W) in [0, 1]; their figures are added to `summary`.
 
-    errors: by set of modalities and image, see error_model.stored; without an entry the spread is what is given.
+    errors: what the model knows of them; where that is nothing the spread is what is given.
     """
     with torch.inference_mode():
-        changed = variances(reconstructor, measured, plan, job)
-        network = {name: reconstructor.decode(measured.encoded.latent, lam) for name, lam in _ENDS.items()}
-        delivered = {name: reconstructor.hybrid(measured.encoded, lam) for name, lam in _ENDS.items()}
-        shown = {name: image if name in measured.seen else None for name, image in network.items()}
+        evidence = evidence_of(reconstructor, measured, plan, job)
+        delivered = evidence.delivered
+        shown = {name: image if name in measured.seen else None for name, image in evidence.network.items()}
         before = residuals(measured.scanners, measured.data, measured.noise, shown["ct"], shown["mr"])
         job.check()
         shown = {name: image if name in measured.seen else None for name, image in delivered.items()}
         after = residuals(measured.scanners, measured.data, measured.noise, shown["ct"], shown["mr"])
         inside = (delivered["ct"] > _INSIDE) | (delivered["mr"] > _INSIDE)
         maps = {f"residual-{name}": residual.map for name, residual in before.items()}
-        for name in _ENDS:
-            model = errors.get((set_name(measured.seen), name))
-            if model is None:
-                maps[f"uncertainty-{name}"] = blurred(changed[name], SIGMAS[0]).sqrt().clamp(0.0, 1.0)
-            else:
-                maps[f"uncertainty-{name}"] = model.expected(changed[name], delivered["ct"], delivered["mr"])
+        expected = errors.of(evidence)
+        for name, changed in evidence.variance.items():
+            spread = blurred(changed, SIGMAS[0]).sqrt().clamp(0.0, 1.0)
+            maps[f"uncertainty-{name}"] = expected.get(name, spread)
         # Last, when nothing can fail any more: a batch that does not fit the memory comes again in parts.
         for name in _ENDS:
-            calibrated = (set_name(measured.seen), name) in errors
-            summary.see_uncertainty(name, maps[f"uncertainty-{name}"][inside], calibrated)
+            summary.see_uncertainty(name, maps[f"uncertainty-{name}"][inside], name in expected)
         for name, residual in before.items():
             summary.see_residual(name, residual, after[name], residual.map[inside])
         return maps
