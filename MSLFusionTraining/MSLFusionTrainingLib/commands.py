@@ -12,7 +12,7 @@ from MSLFusionLib.errors import InputError
 from MSLFusionTrainingLib.tables import key_value
 
 TRAIN_SUMMARY = (
-    "Train a network: that of the method which the file names (method = ...; msl, dc2fusion), MSL where it names none. "
+    "Train a network: that of the method which the file names (method = msl, dc2fusion or cmf-net), MSL without one. "
     "Settings come from a preset, then from the file, then from --set, then from flags, which are for MSL."
 )
 

@@ -46,7 +46,7 @@ def find(name: Any) -> Trained:
     if name in METHODS:
         return METHODS[name]
     hint = nearest(str(name), METHODS)
-    raise InputError(f"There is no method '{name}' to train: use {' or '.join(METHODS)}.{hint}")
+    raise InputError(f"There is no method '{name}' to train: use {', '.join(METHODS)}.{hint}")
 
 
 def asked_for(config: Path | None, settings: Mapping[str, Any], folder: Path) -> Trained:

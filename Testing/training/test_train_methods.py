@@ -57,7 +57,7 @@ def test_msl_takes_its_settings_either_way() -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--set", "method=dc2fusin"], "no method 'dc2fusin' to train: use msl or dc2fusion"),
+        (["--set", "method=dc2fusin"], "no method 'dc2fusin' to train: use msl, dc2fusion"),
         (["--set", "method=dc2fusin"], "Did you mean 'dc2fusion'?"),
         (["--set", "method=dc2fusion", "--views", "16"], "--views is a setting of msl: those of dc2fusion stand in"),
         (["--set", "method=dc2fusion", "--devices", "2"], "--devices is for msl: dc2fusion trains on one device"),

@@ -28,7 +28,7 @@ def run_train(args: Any, context: Any) -> None:
         return
     from MSLFusionLib.recon.devices import choose_device
     from MSLFusionTrainingLib.distribution import Processes
-    from MSLFusionTrainingLib.volumes.sets import load_sets
+    from MSLFusionTrainingLib.volumes.sets import in_words, load_sets
     from MSLFusionTrainingLib.volumes.trainer import VolumeTrainer
 
     device = choose_device(args.device)
@@ -36,6 +36,8 @@ def run_train(args: Any, context: Any) -> None:
 
     def trainer(job: Any) -> Any:
         sets = load_sets(config, args.output, cache, args.workers, job)
+        if config.data:
+            context.console.say(in_words(args.output))
         return VolumeTrainer(config, sets.train, sets.validation, args.output, device)
 
     control.train(args, config, context, Processes(device), trainer)

@@ -142,6 +142,16 @@ def validation_pairs(config: VolumeConfig, folder: Path, job: Job = NO_JOB) -> t
     return StoredPairs(paths), split == "train"
 
 
+def in_words(folder: Path) -> str:
+    """What the run in a folder learns from of a person's own pairs, for people."""
+    record = recorded(folder) or {"pairs": [], "failed": []}
+    splits = [one["split"] for one in record["pairs"]]
+    return (
+        f"Pairs to train on: {splits.count('train')}, for validation: {splits.count('validation')}, patients left out: "
+        f"{len(record['failed'])}. Look at {folder / _KEPT} before you trust them."
+    )
+
+
 def _own(config: VolumeConfig, folder: Path, cache: Path, workers: int, job: Job) -> Sets:
     settings = PairSettings(config.contrasts, config.register, config.seed)
     kept = cache / _KEPT
