@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MSLFusionLib.commands.benchmark_consistency import add_consistency
+from MSLFusionLib.commands.benchmark_restoration import add_restoration
 from MSLFusionLib.commands.benchmark_trust import add_trust
 from MSLFusionLib.commands.options import METHODS, PRESETS, add_command, number, whole_number
 
@@ -63,8 +64,9 @@ def add_parser(subparsers: Any) -> None:
     preview.add_argument("--model", metavar="NAME|FILE", help="see: mslfusion models list")
     preview.add_argument("--device", default="auto", metavar="auto|cpu|cuda[:N]", help="where the network runs")
     consistency = add_consistency(words)
+    restoration = add_restoration(words)
     trust = add_trust(words)
-    for command in (operators, reconstruct, registration, preview, consistency, trust):
+    for command in (operators, reconstruct, registration, preview, consistency, restoration, trust):
         _add_output(command)
 
 

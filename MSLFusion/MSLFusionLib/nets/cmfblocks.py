@@ -75,7 +75,7 @@ def enlarging(channels: int, scale: int) -> nn.Sequential:
 
 
 def _attention(channels: int, norm: str) -> nn.Sequential:
-    inner = max(channels // _SQUEEZE, 1)
+    inner = max(channels // _SQUEEZE, 2)  # one value alone cannot be normalised
     return nn.Sequential(
         nn.Conv2d(channels, inner, 1),
         _norm(norm, inner),
