@@ -10,9 +10,12 @@ from MSLFusionLib import cli
 from MSLFusionLib.errors import Cancelled, InputError
 from MSLFusionLib.fusion import learned, registry
 from MSLFusionLib.fusion.interface import Pair
+from MSLFusionLib.io.checkpoints import save_checkpoint
+from MSLFusionLib.nets.dc2fusion import DC2Fusion
 from MSLFusionLib.progress import Job
 from MSLFusionTrainingLib.volumes import losses
 from MSLFusionTrainingLib.volumes.config import VolumeConfig
+from MSLFusionTrainingLib.volumes.export import card_of
 from MSLFusionTrainingLib.volumes.sets import HeadPairs
 from MSLFusionTrainingLib.volumes.trainer import VolumeTrainer
 
@@ -191,3 +194,21 @@ def test_from_generated_heads_to_a_model_that_fuses(tmp_path, capsys, monkeypatc
         method.fuse(Pair(a[0], b[0], (1.0, 1.0)), settings)
     assert cli.main(["models", "list"]) == 0
     assert "dc2-tiny" in capsys.readouterr().out
+
+
+def test_a_model_of_two_mr_contrasts_takes_two_mr_volumes(tmp_path, monkeypatch):
+    config = tiny(contrasts=["t1", "t2"])
+    model = tmp_path / "models" / "dc2-t1-t2.safetensors"
+    trained = DC2Fusion(config.network()).eval()
+    torch.nn.init.normal_(trained.out.weight, std=0.1)
+    save_checkpoint(model, trained, card_of(trained, config, None, 1, {}, ""))
+    monkeypatch.setenv("MSLFUSION_MODELS", str(model.parent))
+    assert ("mr", "mr") in learned.installed_pairs()
+    assert learned.model_file(("mr", "mr")) == model
+    a, b = pairs()[0].numpy()
+    method, settings = registry.find("dc2fusion"), {"device": "cpu"}
+    fused = method.fuse(Pair(a, b, (1.0, 1.0, 1.0)), settings)
+    expected = trained(*(torch.from_numpy(x)[None, None] for x in (a, b)))[0, 0].detach().clamp(0, 1).numpy()
+    assert np.abs(fused - expected).max() < 1e-5
+    with pytest.raises(InputError, match="fuses t1 and t2, not ct and mr"):
+        learned.model_file(("ct", "mr"), "dc2-t1-t2")

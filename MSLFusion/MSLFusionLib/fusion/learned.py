@@ -1,6 +1,6 @@
 """Fusion by a trained DC2Fusion network, found among the installed models by the modalities of the pair."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def dc2fusion(pair: Pair, settings: Mapping[str, Any], job: Job) -> np.ndarray:
     device = choose_device(settings["device"])
     loaded = load_checkpoint(model_file(pair.modalities, settings["model"]))
     images = [torch.from_numpy(np.ascontiguousarray(image))[None, None] for image in (pair.first, pair.second)]
-    if list(loaded.card["modalities"]) != list(pair.modalities):
+    if _kinds(loaded.card["modalities"]) != tuple(pair.modalities):
         images.reverse()
     model = loaded.model.to(device)
     fused = model.fuse_blocks(images[0].to(device), images[1].to(device), settings["block"], job)
@@ -38,8 +38,13 @@ def dc2fusion(pair: Pair, settings: Mapping[str, Any], job: Job) -> np.ndarray:
 
 def installed_pairs() -> list[tuple[str, str]]:
     """The modalities that installed models are for, each pair once."""
-    found = [tuple(info.card["modalities"]) for info in list_models(architecture=ARCHITECTURE)]
+    found = [_kinds(info.card["modalities"]) for info in list_models(architecture=ARCHITECTURE)]
     return list(dict.fromkeys((pair[0], pair[1]) for pair in found if len(pair) == 2))
+
+
+def _kinds(names: Sequence[str]) -> tuple[str, ...]:
+    """What a pair says of images that a card calls so: a model of two MR contrasts names both, a pair says "mr"."""
+    return tuple(name if name in ("ct", "pet") else "mr" for name in names)
 
 
 def model_file(modalities: tuple[str, str], name: str = "") -> Path:
@@ -52,12 +57,12 @@ def model_file(modalities: tuple[str, str], name: str = "") -> Path:
         card = read_card(path)
         if card["architecture"] != ARCHITECTURE:
             raise InputError(f"The model '{card['name']}' is no DC2Fusion network and cannot fuse.")
-        if set(card["modalities"]) != set(modalities):
+        if sorted(_kinds(card["modalities"])) != sorted(modalities):
             pair = " and ".join(map(str, card["modalities"]))
             raise InputError(f"The model '{card['name']}' fuses {pair}, not {' and '.join(modalities)}.")
         return path
     for info in list_models(architecture=ARCHITECTURE):
-        if set(info.card["modalities"]) == set(modalities):
+        if sorted(_kinds(info.card["modalities"])) == sorted(modalities):
             return info.path
     known = ", ".join("+".join(pair) for pair in installed_pairs()) or "none"
     raise InputError(
