@@ -4,7 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
+from scans import SETTINGS, arrays, patients
+from tiny import image
 
 from MSLFusionLib import cli
 from MSLFusionLib.errors import Cancelled, InputError
@@ -12,9 +15,12 @@ from MSLFusionLib.io.checkpoints import load_checkpoint, save_checkpoint
 from MSLFusionLib.physics.lowres import LowResolution
 from MSLFusionLib.progress import Job
 from MSLFusionTrainingLib.data import SliceSet
+from MSLFusionTrainingLib.prepare.run import Splitting, prepare
+from MSLFusionTrainingLib.prepare.settings import Patient, PrepareSettings
 from MSLFusionTrainingLib.restoration.config import RestorationConfig
 from MSLFusionTrainingLib.restoration.export import exported
 from MSLFusionTrainingLib.restoration.sensing import Sampling, draw_slice, measure
+from MSLFusionTrainingLib.restoration.sets import training_slices, validation_volumes, with_data
 from MSLFusionTrainingLib.restoration.trainer import RestorationTrainer
 
 TINY = {
@@ -157,6 +163,38 @@ def test_train_and_export_from_the_command_line(tmp_path):
     assert high.shape == (1, 1, 20, 24)
     with pytest.raises(InputError, match="5000 was in the training set"):
         exported(run, False, [5000], 2, run / "heads", False, "")
+
+
+def test_a_prepared_set_of_two_mr_contrasts(tmp_path):
+    found = []
+    for number, name in enumerate("abc"):
+        folder = tmp_path / name
+        folder.mkdir()
+        mr = arrays(number)[1]
+        for contrast, values in (("flair", mr), ("t2", np.where(mr > 0, mr.max() * 1.1 - mr, 0.0))):
+            sitk.WriteImage(image(values), str(folder / f"{contrast}.nrrd"))
+        found.append(Patient(name, {one: folder / f"{one}.nrrd" for one in ("flair", "t2")}))
+    settings = PrepareSettings(("flair", "t2"), size=64, pixel_mm=4.0, register=False)
+    stored = prepare(found, tmp_path / "set.h5", settings, Splitting(0.3)).set
+    table = {key: value for key, value in TINY.items() if key not in ("size", "pixel_mm")}
+    config = with_data(RestorationConfig.from_dict(table | {"data": str(stored.path), "contrasts": ["flair", "t2"]}))
+    assert (config.name, config.size, config.contrasts) == ("cmf-flair-t2-x2", 64, ("flair", "t2"))
+    volumes = validation_volumes(config, tmp_path)
+    assert [len(one) for one in volumes] == [one.slices for one in stored.of_split("validation")]
+    run = RestorationTrainer(config, training_slices(config, tmp_path), volumes, tmp_path / "run")
+    run.run()
+    model, card = exported(tmp_path / "run", False, [1], 1, None, False, "")
+    assert model.modalities == ("flair", "t2")
+    assert card["training"]["data"] == "a prepared set of two MR contrasts"
+    assert str(tmp_path) not in json.dumps(card)
+    with pytest.raises(InputError, match="size = 64"):
+        with_data(RestorationConfig.from_dict(table | {"data": str(stored.path), "size": 128}))
+
+
+def test_a_prepared_set_with_ct_is_refused(tmp_path):
+    stored = prepare(patients(tmp_path, 2), tmp_path / "set.h5", SETTINGS, Splitting(0.0)).set
+    with pytest.raises(InputError, match="two MR contrasts"):
+        with_data(RestorationConfig.from_dict({"data": str(stored.path)}))
 
 
 def test_comparing_networks_from_the_command_line(tmp_path, capsys):
