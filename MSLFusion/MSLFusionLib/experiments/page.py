@@ -68,13 +68,18 @@ def write_page(
     body = []
     for group in dict.fromkeys(cell.condition.group for cell in cells):
         of_group = [row for row in means if row["group"] == group]
+        rates = {cell.condition.name: cell.condition.plan.acceleration for cell in cells}
+        # The MR beside the MR of the same share of k-space, the CT beside that of as many views.
+        sides = {
+            0.0: [row for row in of_group if row["lambda"] == 0.0],
+            1.0: sorted((row for row in of_group if row["lambda"] == 1.0), key=lambda row: rates[row["condition"]]),
+        }
         parts = [page.paragraph(NOTES[group])]
         parts.append(
-            page.picture(_plot(of_group, "light"), "Means over slices; MSL is the solid line.", _plot(of_group, "dark"))
+            page.picture(_plot(sides, "light"), "Means over slices; MSL is the solid line.", _plot(sides, "dark"))
         )
         for lam, title in ((0.0, "CT, lambda 0"), (1.0, "MR, lambda 1")):
-            rows = [row for row in of_group if row["lambda"] == lam]
-            parts.append(f"<h3>{title}</h3>" + _table(rows, [row for row in leads if row["group"] == group]))
+            parts.append(f"<h3>{title}</h3>" + _table(sides[lam], [row for row in leads if row["group"] == group]))
         hybrids = [row for row in of_group if row["lambda"] == 0.5]
         parts.append("<h3>Half and half, lambda 0.5</h3>" + _hybrids(hybrids))
         parts += [_pictures(cell) for cell in _first_of_each(cells, group)]
@@ -87,9 +92,8 @@ def write_page(
     path.write_text(page.page("Robustness", volumes, "\n".join(body), foot), encoding="utf-8")
 
 
-def _plot(rows: Sequence[Mapping[str, Any]], theme: str) -> bytes:
-    """PSNR and SSIM of CT and MR over the group's conditions, a line for each method."""
-    names = list(dict.fromkeys(row["condition"] for row in rows))
+def _plot(sides: Mapping[float, Sequence[Mapping[str, Any]]], theme: str) -> bytes:
+    """PSNR and SSIM of CT and MR over the group's conditions, a line for each method. sides: rows of lambda 0 and 1."""
     figure = Figure(figsize=(WIDTH_IN, 3.9), dpi=DPI)
     FigureCanvasAgg(figure)
     figure.patch.set_alpha(0.0)
@@ -97,12 +101,9 @@ def _plot(rows: Sequence[Mapping[str, Any]], theme: str) -> bytes:
     wanted = ((0.0, "psnr"), (1.0, "psnr"), (0.0, "ssim"), (1.0, "ssim"))
     for number, (lam, key) in enumerate(wanted):
         axes = figure.add_subplot(1, 4, number + 1)
+        names = list(dict.fromkeys(row["condition"] for row in sides[lam]))
         for method in ORDER:
-            points = [
-                (names.index(row["condition"]), row[key])
-                for row in rows
-                if row["method"] == method and row["lambda"] == lam
-            ]
+            points = [(names.index(row["condition"]), row[key]) for row in sides[lam] if row["method"] == method]
             if points and method in _STYLES:
                 style, colour = _STYLES[method]
                 colour = {"#0b62b3": "#6cb6ff", "#b3500b": "#f2a154"}.get(colour, colour) if theme == "dark" else colour
@@ -134,8 +135,9 @@ def _table(rows: Sequence[Mapping[str, Any]], leads: Sequence[Mapping[str, Any]]
             ahead = f"{lead['psnr_ahead']} of {lead['slices']}"
             cells += [f"{lead['psnr']:+.2f}{interval}", f"{lead['psnr_worst']:+.2f}", ahead]
         body.append(cells)
-    head = ("condition", "method", "PSNR [dB]", "SSIM", "MAE", "MI [nats]", "MSL's lead in dB (95 %)", "worst slice",
-            "slices ahead")  # fmt: skip
+    _ease(body)
+    head = ("condition", "method", "PSNR [dB]", "SSIM", "MAE", "MI [nats]", "MSL's lead [dB], 95 %", "worst slice",
+            "ahead in")  # fmt: skip
     return page.table(head, body)
 
 
@@ -149,8 +151,18 @@ def _hybrids(rows: Sequence[Mapping[str, Any]]) -> str:
         + [f"{found[target][key]:{how}}" for target in ("ct", "mr") for key, how in keys]
         for (condition, method), found in lines.items()
     ]
+    _ease(body)
     names = ("MAE", "SSIM", "MI [nats]")
     return page.table(("condition", "method", *names, *names), body, (("", 2), ("to CT", 3), ("to MR", 3)))
+
+
+def _ease(body: list[list[str]]) -> None:
+    """Each condition (first column) is named once, and the rows of MSL (second column) are bold."""
+    before = None
+    for cells in body:
+        cells[0], before = ("" if cells[0] == before else cells[0]), cells[0]
+        if cells[1] == MSL:
+            cells[1:] = [cell and f"<b>{cell}</b>" for cell in cells[1:]]
 
 
 def _sorted(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -167,16 +179,18 @@ def _first_of_each(cells: Sequence[Cell], group: str) -> list[Cell]:
 
 
 def _pictures(cell: Cell) -> str:
-    """The middle slice of the first volume: CTs, MRs and hybrids."""
-    panels = []
+    """The middle slice of the first volume: a row of CTs, one of MRs and one of hybrids."""
+    caption = f"{cell.condition.name}, {cell.volume}, middle slice"
+    rows = []
     for lam, side in ((0.0, "CT"), (1.0, "MR"), (0.5, "")):
+        panels = []
         for method in (*(("truth",) if side else ()), *ORDER):
             image = cell.pictures.get(f"{method}|{lam:g}")
             if image is not None and method != NETWORK:
                 name = f"{side} {method}" if method in ("truth", MSL) and side else method
                 panels.append(Panel(name if side else f"{method}, 0.5", image, (1.0, 1.0)))
-    caption = f"{cell.condition.name}, {cell.volume}, middle slice."
-    return page.folded(caption, page.picture(panel_row(panels, columns=5), caption))
+        rows.append(page.picture(panel_row(panels, columns=5), f"{caption}: {side or 'half and half'}."))
+    return page.folded(f"{caption}.", "".join(rows))
 
 
 def _weights(cells: Sequence[Cell]) -> str:

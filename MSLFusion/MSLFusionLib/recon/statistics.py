@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 SETS = (("ct", "mr"), ("ct",), ("mr",))
 TOGETHER = 6
 """Slices that teach errors are measured in groups of so many: the CT operator's matrices are read once for them."""
+_PASSES = 2
+"""Of the resampling while errors are learned: half as many as usual, for twice as many slices in the same time."""
 _STRIDE = 7
 """From the plan of one group to that of the next: each kind of plan comes up in some."""
 _USUAL = (64, 4.0)
@@ -111,7 +113,7 @@ def _errors(reconstructor: "Reconstructor", draws: "_Draws", familiar: Familiar,
             job.step("lessons in errors", done, familiar.lesson_count)
             measured = draws.seen(whole, seen, True, job)
             with torch.inference_mode():
-                lessons.see(evidence_of(reconstructor, measured, TrustPlan(seed=number), job), truth)
+                lessons.see(evidence_of(reconstructor, measured, TrustPlan(_PASSES, number), job), truth)
         done += len(group)
     job.step("lessons in errors", done, done)
     return lessons.learned(job=job)
