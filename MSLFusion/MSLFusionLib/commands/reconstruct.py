@@ -1,4 +1,5 @@
-"""mslfusion reconstruct: hybrid volumes from a CT and an MR, or from a file of sensor data."""
+"""mslfusion reconstruct: hybrid volumes from a CT and an MR, or from a file of sensor data; or, by CMF-Net (see
+commands.restore), one MR contrast with the help of another."""
 
 import argparse
 import math
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from MSLFusionLib.commands import restore
 from MSLFusionLib.commands.given import (
     COMPRESSED,
     Given,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from MSLFusionLib.cli import Context
     from MSLFusionLib.recon.lambdas import LambdaSegment, LambdaSpec
 
-_SUMMARY = "reconstruct hybrid volumes from a CT and an MR, or from a file of sensor data"
+_SUMMARY = "reconstruct hybrid volumes from a CT and an MR, or from sensor data; or one MR contrast by another"
 _FILES = ("ct", "mr", "sensors", "sinogram", "kspace", "lambda_map", "segmentation")
 TRUST_PASSES = 4
 
@@ -86,10 +88,14 @@ def add_parser(subparsers: Any) -> None:
     )  # fmt: skip
     written.add_argument("--mrb", action="store_true", help="a scene for 3D Slicer, run.mrb")
     written.add_argument("--report", action="store_true", help="a page with pictures and figures, report.html")
+    restore.add_restoration(parser)
 
 
 def run(args: argparse.Namespace, context: "Context") -> None:
     """Check all that was asked for, then do it, then let the files appear."""
+    if restore.asked(args):
+        restore.run(args, context)
+        return
     from MSLFusionLib.commands import results
     from MSLFusionLib.commands.outputs import OutputFolder
     from MSLFusionLib.io.runs import RunRecord
