@@ -117,6 +117,18 @@ def test_the_auxiliary_reaches_both_outputs_and_the_tasks_each_other():
     assert not torch.allclose(first, exchange(x, y + 1)[0], atol=1e-4)
 
 
+def test_an_opened_exchange_lets_features_through_and_still_learns():
+    torch.manual_seed(3)
+    exchange = MutualExchange(16, "group", False)
+    exchange.open()
+    x, y = torch.randn(1, 16, 8, 8), torch.randn(1, 16, 8, 8)
+    pair = exchange(x, y)
+    for after, before in zip(pair, (x, y), strict=True):
+        assert (after / before).median() == pytest.approx(0.95, abs=0.03)
+    sum(image.square().sum() for image in pair).backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in exchange.parameters())
+
+
 def test_multi_scale_fusion_is_its_equation():
     torch.manual_seed(0)
     fuse = MultiScaleFusion(4)

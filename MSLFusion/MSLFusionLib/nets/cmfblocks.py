@@ -6,20 +6,23 @@ from torch.nn import functional as F
 
 _SQUEEZE = 4
 """How many times fewer channels the attention has inside."""
+_OPEN = 1.5
+"""Of local and global attention together: sigmoid(3) = 0.95."""
 
 
 class ResidualBlock(nn.Module):
-    """x + 0.1 conv(ReLU(conv(x))), without normalisation (Lim et al., EDSR, arXiv 1707.02921)."""
+    """x + share conv(ReLU(conv(x))), without normalisation (Lim et al., EDSR, arXiv 1707.02921)."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, share: float = 0.1) -> None:
         super().__init__()
+        self.share = share
         self.body = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape."""
-        return x + 0.1 * self.body(x)
+        return x + self.share * self.body(x)
 
 
 class MultiScaleFusion(nn.Module):
@@ -55,6 +58,14 @@ class MutualExchange(nn.Module):
         self.shared_local = nn.Conv2d(2 * channels, channels, 3, padding=1)
         kernel = 3 if whole_kernel else 1
         self.shared_whole = nn.Conv2d(2 * channels, channels, kernel, padding=kernel // 2)
+
+    def open(self) -> None:
+        """Begin with both tasks' features all but unchanged; as drawn, each exchange halves them and adds noise."""
+        for attend in (*self.local, *self.whole):
+            assert isinstance(attend, nn.Sequential)
+            nn.init.constant_(attend[-1].bias, _OPEN)
+        for parameter in (*self.shared_local.parameters(), *self.shared_whole.parameters()):
+            nn.init.zeros_(parameter)
 
     def forward(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
         """Both tasks' features (N, C, h, w)."""

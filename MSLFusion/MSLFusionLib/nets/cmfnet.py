@@ -10,8 +10,9 @@ aliasing at the same size, and at `scale` times the size. Written from a descrip
 
 Parts that the published network has but never uses (a second output of the restoring branch, and a convolution of each
 exchange) are not built: 738,753 of its 48,637,251 parameters. Without `published` the convolution of the exchange's
-means has one tap instead of nine, of which eight only ever see padding. `skip` makes both outputs corrections of the
-target and of its bicubic enlargement, as which they begin.
+means has one tap instead of nine, of which eight only ever see padding. `skip` adds what goes into each MFA and U-Net to
+what comes out, opens the exchanges (MutualExchange.open), and makes both outputs corrections of the target and of its
+bicubic enlargement, as which they begin: a short training gets far further.
 """
 
 from dataclasses import asdict, dataclass, fields, replace
@@ -102,16 +103,20 @@ class CMFNet(nn.Module):
         c = config.channels
         self.head_auxiliary = nn.Conv2d(1, c, 3, padding=1)
         self.head_target = nn.Conv2d(1, c, 3, padding=1)
-        self.auxiliary = nn.ModuleList(ResidualBlock(c) for _ in range(config.exchanges))
-        self.target = nn.ModuleList(ResidualBlock(c) for _ in range(config.exchanges))
+        share = 1.0 if config.skip else 0.1
+        self.auxiliary = nn.ModuleList(ResidualBlock(c, share) for _ in range(config.exchanges))
+        self.target = nn.ModuleList(ResidualBlock(c, share) for _ in range(config.exchanges))
         self.fuse = nn.ModuleList(MultiScaleFusion(c) for _ in range(config.exchanges))
-        self.enlarge = nn.ModuleList(ResidualBlock(c) for _ in range(config.steps))
+        self.enlarge = nn.ModuleList(ResidualBlock(c, share) for _ in range(config.steps))
         self.restore = nn.ModuleList(UNet(c, c, config.unet_channels, config.pools) for _ in range(config.steps))
         self.exchange = nn.ModuleList(MutualExchange(c, config.norm, config.published) for _ in range(config.steps))
         self.out_restored = nn.Conv2d(c, 1, 3, padding=1)
         self.up = enlarging(c, config.scale)
         self.out_enlarged = nn.Conv2d(c, 1, 3, padding=1)
         if config.skip:
+            for exchange in self.exchange:
+                assert isinstance(exchange, MutualExchange)
+                exchange.open()
             for parameter in (*self.out_restored.parameters(), *self.out_enlarged.parameters()):
                 nn.init.zeros_(parameter)
 
@@ -133,10 +138,12 @@ class CMFNet(nn.Module):
         a, t = self.head_auxiliary(padded(auxiliary, multiple)), start
         for auxiliary_block, target_block, fuse in zip(self.auxiliary, self.target, self.fuse, strict=True):
             a = auxiliary_block(a)
-            t = fuse(a, target_block(t))
+            t = target_block(t)
+            t = t + fuse(a, t) if config.skip else fuse(a, t)
         restored = enlarged = t
         for enlarge, restore, exchange in zip(self.enlarge, self.restore, self.exchange, strict=True):
-            enlarged, restored = exchange(enlarge(enlarged), restore(restored))
+            found = restored + restore(restored) if config.skip else restore(restored)
+            enlarged, restored = exchange(enlarge(enlarged), found)
         low = self.out_restored(restored + start)[..., :height, :width]
         high = self.out_enlarged(self.up(enlarged + start))[..., : config.scale * height, : config.scale * width]
         return (target + low, bicubic(target, config.scale) + high) if config.skip else (low, high)
