@@ -62,8 +62,8 @@ class MutualExchange(nn.Module):
     def open(self) -> None:
         """Begin with both tasks' features all but unchanged; as drawn, each exchange halves them and adds noise."""
         for attend in (*self.local, *self.whole):
-            assert isinstance(attend, nn.Sequential)
-            nn.init.constant_(attend[-1].bias, _OPEN)
+            bias = attend.get_parameter("4.bias")
+            nn.init.constant_(bias, _OPEN)
         for parameter in (*self.shared_local.parameters(), *self.shared_whole.parameters()):
             nn.init.zeros_(parameter)
 

@@ -10,9 +10,9 @@ aliasing at the same size, and at `scale` times the size. Written from a descrip
 
 Parts that the published network has but never uses (a second output of the restoring branch, and a convolution of each
 exchange) are not built: 738,753 of its 48,637,251 parameters. Without `published` the convolution of the exchange's
-means has one tap instead of nine, of which eight only ever see padding. `skip` adds what goes into each MFA and U-Net to
-what comes out, opens the exchanges (MutualExchange.open), and makes both outputs corrections of the target and of its
-bicubic enlargement, as which they begin: a short training gets far further.
+means has one tap instead of nine, of which eight only ever see padding. `skip` adds to what comes out of each MFA and
+U-Net what went in, opens the exchanges (MutualExchange.open), and makes both outputs corrections of the target and of
+its bicubic enlargement, as which they begin: a short training gets far further.
 """
 
 from dataclasses import asdict, dataclass, fields, replace
