@@ -134,7 +134,7 @@ class ApplySection(Section):
         reason = self.reason()
         button.enabled = not reason
         button.toolTip = reason or _("Compute with the settings above.")
-        if reason:
+        if reason and not self.panel.runs(self.ui.compareAllButton):
             failed = self.panel.messages.kind("applyMessage") == "failure"
             if not failed or self.panel.messages.errors():
                 self.message("applyMessage", _("Not ready: {reason}").format(reason=reason), "info")

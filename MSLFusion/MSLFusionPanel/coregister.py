@@ -48,9 +48,13 @@ class CoregisterSection(Section):
 
     def scene_closed(self) -> None:
         """The nodes that Undo knew are gone."""
+        self.forget()
+        self.comparison.scene_closed()
+
+    def forget(self) -> None:
+        """Another pair has been chosen with another method: what was done belongs to the one before."""
         self._undo = None
         self._failure = ""
-        self.comparison.scene_closed()
 
     def cleanup(self) -> None:
         """Give the slice views back as they were."""

@@ -48,7 +48,10 @@ class DataSection(Section, VTKObservationMixin):
         for label, node in ((self.ui.ctInfo, ct), (self.ui.mrInfo, mr)):
             label.text = _in_words(node)
             label.setVisible(bool(label.text))
-        fusion = parameters.choice.method is Method.FUSION
+        fusion, measured = parameters.choice.method is Method.FUSION, self._target_is_measured()
+        self.ui.ctSelectorLabel.setVisible(not measured)
+        self.ui.ctSelector.setVisible(not measured)
+        self.ui.ctInfo.setVisible(bool(self.ui.ctInfo.text) and not measured)
         self.ui.firstKindSelector.setVisible(fusion)
         self.ui.secondKindSelector.setVisible(fusion)
         self._update_messages(ct, mr)
@@ -69,6 +72,15 @@ class DataSection(Section, VTKObservationMixin):
     def load_head(self) -> None:
         """Make the generated head, or cancel it."""
         self._load(self.ui.sampleHeadButton, samples.head_steps, samples.head_names(), _("The generated head"))
+
+    def kind(self, place: int) -> str | None:
+        """What the first (0) or second (1) volume to be fused is, "ct", "mr" or "pet"; None where that is not sure."""
+        data, fusion = self.parameters.data, self.parameters.fusion
+        node, said = ((data.ct, fusion.firstIs), (data.mr, fusion.secondIs))[place]
+        if said is not Kind.AUTO:
+            return said.value
+        values = None if node is None or node.GetImageData() is None else self._values.of(node)
+        return None if values is None or values.low < _AIR_HU else "mr"
 
     def makes_head(self) -> bool:
         """Whether the generated head is on its way."""
@@ -137,6 +149,9 @@ class DataSection(Section, VTKObservationMixin):
             self.message("mrMessage")
             return
         ct_problem, mr_problem = self._problem(ct, fusion.firstIs), self._problem(mr, fusion.secondIs)
+        if self._target_is_measured():
+            ct = None
+            ct_problem = ""
         if ct is None and needs_ct(parameters):
             ct_problem = _("Choose a CT volume, or load a sample.")
             if method is not Method.MSL:
@@ -158,6 +173,10 @@ class DataSection(Section, VTKObservationMixin):
         self.message("ctMessage", ct_problem or remark, _kind(ct, ct_problem))
         hint = _("This volume looks like a CT: were the two exchanged?") if swapped else ""
         self.message("mrMessage", mr_problem or hint, _kind(mr, mr_problem))
+
+    def _target_is_measured(self) -> bool:
+        """Whether there is no first volume: CMF-Net's target is a file with k-space."""
+        return self.parameters.choice.method is Method.CMF_NET and not needs_ct(self.parameters)
 
     def _remark(self, node: Any, place: int) -> str:
         """What is odd about a volume of another method than MSL; place: 0 the first, 1 the second."""

@@ -42,6 +42,7 @@ class Frame(VTKObservationMixin):
         self.messages = Messages(ui)
         self.task: Task | None = None
         self.task_owner: Any = None
+        self.task_title = ""
         self.sections: list[Section] = []
         self._percent: int | None = None
         self._gui_tag: Any = None
@@ -134,11 +135,13 @@ class Frame(VTKObservationMixin):
     ) -> None:
         """Run the one long job: `owner` is the button that becomes Cancel meanwhile; steps: see task.Task.
 
+        title: of the job, in progress and log; while it runs `task_title` may say more.
+
         Exactly one of done(value), failed(sentence) and cancelled() is called.
         """
         if self.task is not None:
             raise RuntimeError("there is another job already")
-        self.task_owner = owner
+        self.task_owner, self.task_title = owner, title
         self.tell(_("{title} started.").format(title=title))
 
         def ended(tell: str, call: Callable[[], None]) -> None:
@@ -158,7 +161,7 @@ class Frame(VTKObservationMixin):
                 _("{title} failed: {sentence}").format(title=title, sentence=sentence), lambda: failed(sentence)
             ),
             on_cancelled=lambda: ended(_("{title} was cancelled.").format(title=title), cancelled),
-            on_progress=lambda *progress: self.show_progress(title, *progress),
+            on_progress=lambda *progress: self.show_progress(self.task_title, *progress),
             on_warning=self.tell,
         )
         self.draw_progress(title)

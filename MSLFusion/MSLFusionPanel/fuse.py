@@ -8,10 +8,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from MSLFusionLib.errors import JobError
-from MSLFusionPanel.fused import Fused, results_of, show_fused
+from MSLFusionPanel.fused import FUSED, Fused, show_fused
 from MSLFusionPanel.fusion import settings_for
 from MSLFusionPanel.inputs import mr_on_grid, volume_from_node, volume_state
 from MSLFusionPanel.methodparameters import Method
+from MSLFusionPanel.pairs import unplaced
 from MSLFusionPanel.section import Section
 from MSLFusionPanel.sliceviews import exchange
 from MSLFusionPanel.task import WorkerError, ask, later
@@ -67,12 +68,12 @@ class FuseSection(Section):
             return
         button.text = self._text
         reason = panel.apply.reason(_OWN)
-        button.enabled = not reason and any(row["ready"] for row in panel.method.table.rows)
+        button.enabled = not reason and any(row["ready"] for row in panel.method.table.fusion())
         button.toolTip = reason or self._tip
 
     def learned(self) -> bool:
         """Only networks need PyTorch."""
-        row = self.panel.method.table.row(self.parameters.fusion.method)
+        row = self.panel.method.row()
         return row is not None and bool(row["trained"])
 
     def start(self) -> None:
@@ -86,13 +87,13 @@ class FuseSection(Section):
             return
         self.panel.update()
         if self.ui.compareAllButton.enabled:
-            ready = [str(row["name"]) for row in self.panel.method.table.rows if row["ready"]]
+            ready = [str(row["name"]) for row in self.panel.method.table.fusion() if row["ready"]]
             self._run(self.ui.compareAllButton, ready, _("Comparison"))
 
     def shown(self) -> tuple[Any, Any, Any]:
         """The two volumes and the result that was shown last."""
         data, shown = self.parameters.data, self.parameters.fusion.shown
-        return data.ct, mr_on_grid(self.parameters) or data.mr, results_of(data.ct, data.mr).get(shown)
+        return data.ct, mr_on_grid(self.parameters) or data.mr, FUSED.of(data.ct, data.mr).get(shown)
 
     def steps(self, wanted: Wanted) -> Generator[Any, Any, Answers]:
         """Steps of a task: fuse by one method after the other; with several, one that refuses is left out."""
@@ -104,12 +105,16 @@ class FuseSection(Section):
         found: list[Fused] = []
         left_out = []
         options = {"modalities": wanted.kinds, "measure": wanted.measure}
-        for name, settings in wanted.settings.items():
+        many = len(wanted.settings)
+        for number, (name, settings) in enumerate(wanted.settings.items(), 1):
+            if many > 1:
+                title = _("{title} ({number} of {count})")
+                self.panel.task_title = title.format(title=wanted.titles[name], number=number, count=many)
             slicewise = wanted.slicewise and "model" not in settings  # networks work on volumes
             try:
                 answer = yield ask("fuse", first, second, name, settings, slicewise=slicewise, **options)
             except WorkerError as error:
-                if len(wanted.settings) == 1 or error.failure.reason != "input":
+                if many == 1 or error.failure.reason != "input":
                     raise
                 left_out.append(_("{title} was left out: {why}").format(title=wanted.titles[name], why=error))
                 continue
@@ -149,11 +154,12 @@ class FuseSection(Section):
         """Put the results into the scene and show the chosen one, else the last."""
         if self.panel.parameters is None:
             return
-        first = not results_of(*wanted.pair)
+        first = not FUSED.of(*wanted.pair)
         for sentence in answers.left_out:
             self.panel.tell(sentence)
         for fused in answers.fused:
             show_fused(fused, answers.geometry, *wanted.pair)
+        FUSED.place(*wanted.pair, unplaced(self.parameters))
         names = [fused.method for fused in answers.fused]
         chosen = self.parameters.fusion.method
         self.show_method(chosen if chosen in names else names[-1])
@@ -164,7 +170,7 @@ class FuseSection(Section):
     def show_method(self, name: str) -> None:
         """Let the views that show a result of the pair show that of this method."""
         data = self.parameters.data
-        results = results_of(data.ct, data.mr)
+        results = FUSED.of(data.ct, data.mr)
         for other, node in results.items():
             if name in results and other != name:
                 exchange(node, results[name])

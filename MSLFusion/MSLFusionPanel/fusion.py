@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 
 from MSLFusionPanel.devices import fill
 from MSLFusionPanel.fusionform import SettingsForm
-from MSLFusionPanel.methodparameters import Kind, Method
+from MSLFusionPanel.methodparameters import Method
 from MSLFusionPanel.section import Section
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class FusionSection(Section):
     def update(self) -> None:
         """Show the settings, and what is wrong with them."""
         fusion = self.parameters.fusion
-        row = self.panel.method.table.row(fusion.method)
+        row = self.panel.method.row()
         self.form.show(() if row is None else row["settings"], changed_settings(self.parameters).get(fusion.method, {}))
         trained = row is not None and bool(row["trained"])
         self.ui.fusionModelSelectorLabel.setVisible(trained)
@@ -52,17 +52,20 @@ class FusionSection(Section):
         fill(self.ui.fusionModelSelector, rows, chosen, {one["name"]: one["path"] for one in row["models"]})
 
     def _problem(self, row: Mapping[str, Any] | None) -> str:
-        """Where the volumes are said to be what no installed network is for."""
+        """Where no installed network is for what the volumes are."""
         fusion = self.parameters.fusion
         if row is None or not row["trained"] or not row["models"]:
             return ""
-        kinds = (fusion.firstIs, fusion.secondIs)
-        models = [one for one in row["models"] if fusion.model in ("", one["name"])]
-        if Kind.AUTO in kinds or any({kind.value for kind in kinds} == set(one["modalities"]) for one in models):
+        kinds = [self.panel.data.kind(0), self.panel.data.kind(1)]
+        if None in kinds:
             return ""
-        return _("There is no network here for {first} and {second}, only for {known}: choose another method.").format(
-            first=kinds[0].label(), second=kinds[1].label(), known=_(", ").join(dict.fromkeys(map(_pair, models)))
-        )
+        pairs = [_kinds(one) for one in row["models"] if fusion.model in ("", one["name"])]
+        if not pairs or any(sorted(kinds) == sorted(pair) for pair in pairs):
+            return ""
+        known = _(" or ").join(dict.fromkeys(_(" and ").join(pair).upper() for pair in pairs))
+        sentence = _("There is no network here for {first} and {second}, only for {known}.")
+        advice = _("Say in section 1 what the volumes are, or choose another method.")
+        return sentence.format(first=kinds[0].upper(), second=kinds[1].upper(), known=known) + " " + advice
 
     def _choose_model(self, index: int) -> None:
         name = self.ui.fusionModelSelector.itemData(index)
@@ -102,3 +105,8 @@ def settings_for(parameters: "MSLFusionParameterNode", row: Mapping[str, Any]) -
 
 def _pair(model: Mapping[str, Any]) -> str:
     return _(" and ").join(name.upper() for name in model["modalities"])
+
+
+def _kinds(model: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a model's volumes are: any contrast that is neither CT nor PET is an MR."""
+    return tuple(name if name in ("ct", "pet") else "mr" for name in model["modalities"])

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from MSLFusionLib.client import Volume
 from MSLFusionPanel.chosenfiles import file_state, raw_request
-from MSLFusionPanel.methodparameters import Method
+from MSLFusionPanel.methodparameters import Method, TargetSource
 from MSLFusionPanel.parameters import Modalities, SensorSource
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def mr_on_grid(parameters: "MSLFusionParameterNode") -> Any:
 def needs_ct(parameters: "MSLFusionParameterNode") -> bool:
     """Whether the method cannot do without the CT (fusion: the first volume, CMF-Net: the target)."""
     if parameters.choice.method is not Method.MSL:
-        return True
+        return parameters.choice.method is Method.FUSION or parameters.restore.source is TargetSource.VOLUME
     return parameters.sensors.modalities is not Modalities.MR
 
 

@@ -1,6 +1,5 @@
 """Results of fusion: the ten measures of every method applied so far, side by side, and which result is shown."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,15 +8,15 @@ from slicer.i18n import tr as _
 
 from MSLFusionPanel import layouts
 from MSLFusionPanel.devices import fill
-from MSLFusionPanel.fused import Fused, folder_of, made_of, refer, results_of
+from MSLFusionPanel.fused import FUSED, Fused
 from MSLFusionPanel.methodparameters import Method
+from MSLFusionPanel.pairresults import refer, table_of
 from MSLFusionPanel.section import Section
+from MSLFusionPanel.valuetable import ValueTable, rows_with
 
 _IMAGE = "image"
 _DIGITS = 4
 _SAME = 1.5 * 10**-_DIGITS
-_MOST_ROWS = 100
-"""A table with more is none of ours."""
 
 
 class MeasuresSection(Section):
@@ -25,7 +24,7 @@ class MeasuresSection(Section):
 
     def setup(self) -> None:
         """Connect the widgets."""
-        self._shown: Any = None
+        self._values = ValueTable(self.ui.measuresTable, _IMAGE)
         self.on(self.ui.showMeasuresButton, "clicked()", self.show_table)
         self.on(self.ui.fusedSelector, "currentIndexChanged(int)", self._choose)
 
@@ -39,26 +38,21 @@ class MeasuresSection(Section):
 
         table, data = self.parameters.fusion.table, self.parameters.data
         rows = measured(table)
-        self._fill(rows)
-        self.ui.measuresTable.setVisible(bool(rows))
+        self._values.show(rows, _meanings())
         foreign = _("This table holds no measures of a fusion.") if table is not None and not rows else ""
         self.message("fusionResultsMessage", foreign, "info")
         waiting = _("Apply measures the result against the two volumes.") if table is None else ""
         self.message("fusionResultsInfo", COPYING if rows else waiting, "info")
         self.ui.showMeasuresButton.enabled = bool(rows)
-        titles = {name: str(node.GetName()) for name, node in results_of(data.ct, data.mr).items()}
+        titles = {name: str(node.GetName()) for name, node in FUSED.of(data.ct, data.mr).items()}
         fill(self.ui.fusedSelector, list(titles.items()), self.parameters.fusion.shown)
         self.ui.fusedSelector.enabled = bool(titles)
 
-    def scene_closed(self) -> None:
-        """The tables are gone."""
-        self._shown = None
-
     def show(self, fused: Sequence[Fused], first: Any, second: Any) -> None:
         """New results of a pair: their rows come into its table, in place of those that the methods had."""
-        from MSLFusionLib.scene import hierarchy, tables
+        from MSLFusionLib.scene import tables
 
-        table = self._table_of(first, second)
+        table = table_of(self.parameters.fusion.table, first, second)
         rows = [] if table is None else measured(table)
         sources = [_rounded(row) for row in fused[-1].rows if row["method"] is None]
         if sources and rows and not _same(sources, rows):
@@ -75,7 +69,7 @@ class MeasuresSection(Section):
         if table is None:
             table = tables.metrics_table(slicer.mrmlScene, rows, _("Measures of fusion"))
             refer(table, first, second)
-            hierarchy.move_into(slicer.mrmlScene, folder_of(first, second), [table])
+            FUSED.place(first, second, [table])
         else:
             tables.fill_table(table, rows)
         self.parameters.fusion.table = table
@@ -90,51 +84,10 @@ class MeasuresSection(Section):
         if name and name != self.parameters.fusion.shown:
             self.panel.jobs[Method.FUSION].show_method(name)
 
-    def _table_of(self, first: Any, second: Any) -> Any:
-        """The pair's table: the chosen one, or any other in the scene."""
-        scene, name = slicer.mrmlScene, "vtkMRMLTableNode"
-        nodes = [scene.GetNthNodeByClass(i, name) for i in range(scene.GetNumberOfNodesByClass(name))]
-        return next(
-            (node for node in (self.parameters.fusion.table, *nodes) if node and made_of(node, first, second)), None
-        )
-
-    def _fill(self, rows: list[dict[str, Any]]) -> None:
-        """One line for each measure, one column for each method: so it can be read in a narrow panel."""
-        import qt
-
-        if rows == self._shown:
-            return
-        self._shown = rows
-        widget = self.ui.measuresTable
-        keys = [key for key in rows[0] if key != _IMAGE] if rows else []
-        meanings = _meanings()
-        widget.setRowCount(len(keys))
-        widget.setColumnCount(len(rows))
-        widget.setHorizontalHeaderLabels([str(row[_IMAGE]).replace(" ", "\n") for row in rows])
-        widget.setVerticalHeaderLabels(keys)
-        widget.setEditTriggers(qt.QAbstractItemView.NoEditTriggers)
-        for line, key in enumerate(keys):
-            widget.verticalHeaderItem(line).setToolTip(meanings.get(key, key))
-            for column, row in enumerate(rows):
-                item = qt.QTableWidgetItem(_text(row.get(key)))
-                item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
-                widget.setItem(line, column, item)
-        widget.resizeColumnsToContents()
-        widget.resizeRowsToContents()
-        height = widget.horizontalHeader().sizeHint.height() + widget.verticalHeader().length() + 24
-        widget.setMinimumHeight(height if rows else 0)
-
 
 def measured(table: Any) -> list[dict[str, Any]]:
     """The rows of a table of ours; [] for none and for others."""
-    from MSLFusionLib.scene import tables
-
-    data = None if table is None else table.GetTable()
-    if data is None or data.GetColumnByName(_IMAGE) is None or data.GetNumberOfRows() > _MOST_ROWS:
-        return []
-    if data.GetColumnByName(next(iter(_meanings()))) is None:
-        return []
-    return tables.rows_of(table)
+    return rows_with(table, (_IMAGE, next(iter(_meanings()))))
 
 
 def _meanings() -> dict[str, str]:
@@ -157,20 +110,12 @@ def _same(sources: list[dict[str, Any]], rows: list[dict[str, Any]]) -> bool:
     for source in sources:
         other = before.get(source[_IMAGE], {})
         for key, value in source.items():
-            if key != _IMAGE and abs(_number(value) - _number(other.get(key))) > _SAME:
+            if key == _IMAGE:
+                continue
+            old = other.get(key)
+            if not (isinstance(value, float) and isinstance(old, float)):
+                if value is not old:
+                    return False
+            elif abs(value - old) > _SAME:
                 return False
     return True
-
-
-def _number(value: Any) -> float:
-    """A value of a cell; nothing is -1."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return -1.0
-    return number if math.isfinite(number) else -1.0
-
-
-def _text(value: Any) -> str:
-    number = _number(value)
-    return "–" if number == -1.0 else f"{number:.3f}"

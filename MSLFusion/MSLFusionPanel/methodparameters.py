@@ -60,3 +60,14 @@ class FusionParameters:
     measure: bool = True
     shown: str = ""
     table: vtkMRMLTableNode
+
+
+class TargetSource(Enum):
+    """Where the target of CMF-Net comes from."""
+
+    VOLUME = "volume"
+    KSPACE = "kspace"
+
+    def label(self) -> str:
+        """What the selector shows."""
+        return _("Simulate from the target volume") if self is TargetSource.VOLUME else _("K-space file")

@@ -6,9 +6,10 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from MSLFusionPanel import fusiontable, pairs
+from MSLFusionPanel import pairs
 from MSLFusionPanel.inputs import mr_on_grid
-from MSLFusionPanel.methodparameters import Method
+from MSLFusionPanel.methodparameters import Method, TargetSource
+from MSLFusionPanel.methodtable import MethodTable
 from MSLFusionPanel.parameters import SensorSource
 from MSLFusionPanel.section import Section
 from MSLFusionPanel.words import as_sentence
@@ -30,6 +31,14 @@ _SECTIONS = {
         "modelSection",
         "reconstructSection",
         "fusionResultsSection",
+    ),
+    Method.CMF_NET: (
+        "dataSection",
+        "coregisterSection",
+        "restoreSection",
+        "modelSection",
+        "reconstructSection",
+        "restoreResultsSection",
     ),
 }
 """The sections of each method from top to bottom; the log is everybody's."""
@@ -58,7 +67,7 @@ class MethodSection(Section):
     def setup(self) -> None:
         """Connect the widgets."""
         self._arranged: Method | None = None
-        self.table = fusiontable.FusionTable(self.logic.worker, self.panel.changed)
+        self.table = MethodTable(self.logic.worker, self.panel.changed)
         self.on(self.ui.fusionMethodSelector, "currentIndexChanged(int)", self._choose)
 
     def enter(self) -> None:
@@ -69,17 +78,24 @@ class MethodSection(Section):
         """Arrange the panel for the method, and say what it is."""
         parameters = self.parameters
         method = parameters.choice.method
-        pairs.exchange(parameters)
+        if pairs.exchange(parameters):
+            self.panel.coregister.forget()
         self.ui.methodSelector.enabled = self.panel.task is None
         if self._arranged is not method:
             self._arranged = method
             self._arrange(method)
-        fusion = method is Method.FUSION
-        if fusion:
+        if method is not Method.MSL:
             self.table.look(parameters.model.folder)
+        if method is Method.FUSION:
             self._fill(parameters.fusion.method)
         self._say(method)
         self._explain(method)
+
+    def row(self) -> Mapping[str, Any] | None:
+        """What the worker tells of the chosen method; None where it is not known."""
+        parameters = self.parameters
+        method = parameters.choice.method
+        return self.table.row(parameters.fusion.method if method is Method.FUSION else method.value)
 
     def number(self, name: str) -> int:
         """The number in front of a section's title, 0 where it does not apply."""
@@ -96,6 +112,8 @@ class MethodSection(Section):
                 section.text = _("{n}. {title}").format(n=self.number(name), title=titles[name])
         for name in _ONLY_MSL:
             getattr(self.ui, name).setVisible(method is Method.MSL)
+        for name in ("sampleLayoutLabel", "sampleHeadButton", "sampleRireButton"):
+            getattr(self.ui, name).setVisible(method is not Method.CMF_NET)  # they have one MR contrast only
         for name in ("fusionMethodSelectorLabel", "fusionMethodSelector", "compareAllButton"):
             getattr(self.ui, name).setVisible(method is Method.FUSION)
         words = pairs.names(self.parameters)
@@ -113,7 +131,7 @@ class MethodSection(Section):
 
     def _fill(self, chosen: str) -> None:
         """The fusion methods; those that cannot run here are there, but cannot be chosen."""
-        selector, rows = self.ui.fusionMethodSelector, self.table.rows
+        selector, rows = self.ui.fusionMethodSelector, self.table.fusion()
         texts = {row["name"]: _label(row) for row in rows}
         if chosen not in texts:
             texts[chosen] = chosen
@@ -141,7 +159,11 @@ class MethodSection(Section):
 
     def _say(self, method: Method) -> None:
         """One line: what the method is, what it takes, and what of it is there."""
-        say: dict[Method, Callable[[], str]] = {Method.MSL: self._msl, Method.FUSION: self._fusion}
+        say: dict[Method, Callable[[], str]] = {
+            Method.MSL: self._msl,
+            Method.CMF_NET: self._cmf_net,
+            Method.FUSION: self._fusion,
+        }
         self.message("methodInfo", say[method](), "info")
 
     def _msl(self) -> str:
@@ -151,8 +173,16 @@ class MethodSection(Section):
             return summary + " " + _("Input: measured data (section 3).")
         return summary + " " + _inputs({_("CT"): data.ct is not None, _("MR"): data.mr is not None})
 
+    def _cmf_net(self) -> str:
+        data, restore = self.parameters.data, self.parameters.restore
+        summary = _(
+            "Restores an MR contrast from little k-space and makes it finer, with the help of another contrast."
+        )
+        target = data.ct is not None if restore.source is TargetSource.VOLUME else bool(restore.kspace)
+        return summary + " " + _inputs({_("target"): target, _("auxiliary"): data.mr is not None})
+
     def _fusion(self) -> str:
-        data, row = self.parameters.data, self.table.row(self.parameters.fusion.method)
+        data, row = self.parameters.data, self.row()
         summary = row["summary"] if row is not None else _("Two volumes of one object become one.")
         there = {_("first volume"): data.ct is not None, _("second volume"): mr_on_grid(self.parameters) is not None}
         if data.mr is not None and data.ct is not None and mr_on_grid(self.parameters) is None:
@@ -161,15 +191,16 @@ class MethodSection(Section):
 
     def _explain(self, method: Method) -> None:
         """Why the method cannot be used here."""
-        if method is not Method.FUSION:
+        if method is Method.MSL:
             self.message("methodMessage")
             return
-        row = self.table.row(self.parameters.fusion.method)
+        row = self.row()
         if self.table.trouble:
             self.message("methodMessage", self.table.trouble, "failure")
         elif self.table.known and row is None:
-            sentence = _("There is no fusion method “{name}” here: choose another one.")
-            self.message("methodMessage", sentence.format(name=self.parameters.fusion.method))
+            name = self.parameters.fusion.method if method is Method.FUSION else method.label()
+            sentence = _("The method “{name}” is not here: choose another one.").format(name=name)
+            self.message("methodMessage", sentence)
         elif row is not None and row["missing"]:
             self.message("methodMessage", as_sentence("; ".join(row["missing"])))
         else:
@@ -183,11 +214,13 @@ def _titles(method: Method) -> dict[str, str]:
         "coregisterSection": _("Coregister"),
         "sensorsSection": _("Sensor data"),
         "fusionSection": _("Fusion"),
+        "restoreSection": _("Measurement and network"),
         "modelSection": _("Model") if method is Method.MSL else _("Device and worker"),
         "lambdaSection": _("Lambda"),
         "reconstructSection": _("Reconstruct") if method is Method.MSL else _("Apply"),
         "resultsSection": _("Results"),
         "fusionResultsSection": _("Results"),
+        "restoreResultsSection": _("Results"),
     }
     return {name: titles[name] for name in _SECTIONS[method]}
 
@@ -198,6 +231,9 @@ def _tips(method: Method, words: pairs.Names) -> dict[str, str]:
     if method is Method.FUSION:
         first = _("A volume of any modality. Results lie on its grid.")
         second = _("Another volume of the same object, in any position.")
+    if method is Method.CMF_NET:
+        first = _("The MR contrast to be restored; it is measured in simulation.")
+        second = _("Another MR contrast of the same head, complete, in any position.")
     named = {"fixed": words.fixed, "moving": words.moving}
     return {
         "ctSelector": first,

@@ -6,6 +6,7 @@ of the parameter node, so that they are saved, and forget what is removed.
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import slicer
 from slicer.i18n import tr as _
 
 from MSLFusionPanel.methodparameters import Method
@@ -63,6 +64,15 @@ def exchange(parameters: "MSLFusionParameterNode") -> bool:
     for pack, name in _FIELDS:
         setattr(getattr(parameters, pack), name, _kept(node, source, pack, name))
     return True
+
+
+def unplaced(parameters: "MSLFusionParameterNode") -> list[Any]:
+    """What a registration made, where nobody has put it into a folder yet: it belongs into that of the first result."""
+    from MSLFusionLib.scene import hierarchy
+
+    coregister = parameters.coregister
+    nodes = [node for node in (coregister.aligned, coregister.transform) if node is not None]
+    return [node for node in nodes if not hierarchy.place_of(slicer.mrmlScene, node)]
 
 
 def _role(method: str, pack: str, name: str) -> str:

@@ -17,6 +17,9 @@ from MSLFusionPanel.methods import MethodSection
 from MSLFusionPanel.model import ModelSection
 from MSLFusionPanel.parameters import NODES, MSLFusionParameterNode
 from MSLFusionPanel.reconstruct import ReconstructSection
+from MSLFusionPanel.restore import RestoreSection
+from MSLFusionPanel.restoreresults import RestoreResultsSection
+from MSLFusionPanel.restoring import RestoringSection
 from MSLFusionPanel.results import ResultsSection
 from MSLFusionPanel.sensors import SensorsSection
 from MSLFusionPanel.trust import TrustSection
@@ -44,8 +47,15 @@ class Panel(Frame):
         self.fusion = FusionSection(self)
         self.fuse = FuseSection(self)
         self.measures = MeasuresSection(self)
+        self.restore = RestoreSection(self)
+        self.restoring = RestoringSection(self)
+        self.restored = RestoreResultsSection(self)
         self.apply = ApplySection(self)
-        self.jobs: dict[Method, Job] = {Method.MSL: self.reconstruct, Method.FUSION: self.fuse}
+        self.jobs: dict[Method, Job] = {
+            Method.MSL: self.reconstruct,
+            Method.CMF_NET: self.restoring,
+            Method.FUSION: self.fuse,
+        }
         # The method first: it says what the others are about. Apply last: whether it can be pressed follows from the
         # messages of the others.
         self.sections = [
@@ -62,6 +72,9 @@ class Panel(Frame):
             self.fusion,
             self.fuse,
             self.measures,
+            self.restore,
+            self.restoring,
+            self.restored,
             self.apply,
         ]
 

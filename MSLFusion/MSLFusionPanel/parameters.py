@@ -16,7 +16,7 @@ from slicer import (
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper, parameterPack
 
-from MSLFusionPanel.methodparameters import ChoiceParameters, FusionParameters
+from MSLFusionPanel.methodparameters import ChoiceParameters, FusionParameters, TargetSource
 
 
 class Alignment(Enum):
@@ -234,6 +234,27 @@ class OutputParameters:
     table: vtkMRMLTableNode
 
 
+@parameterPack
+class RestoreParameters:
+    """Of Method.CMF_NET. kspaceNoise: standard deviation, where the target is about 1 at its brightest. register: an
+    auxiliary to a measured target. model: empty for the first one. compare: also with total variation. shown: kind of
+    the result that the views show."""
+
+    source: TargetSource = TargetSource.VOLUME
+    kspace: str = ""
+    coils: Coils = Coils.RSS
+    register: bool = False
+    acceleration: Annotated[float, WithinRange(1.0, 64.0)] = 4.0
+    mask: Mask = Mask.RANDOM
+    kspaceNoise: Annotated[float, WithinRange(0.0, 1.0)] = 0.0
+    seed: Annotated[int, WithinRange(0, 2**31 - 1)] = 0
+    model: str = ""
+    consistency: bool = True
+    compare: bool = False
+    shown: str = ""
+    table: vtkMRMLTableNode
+
+
 @parameterNodeWrapper
 class MSLFusionParameterNode:
     """All of it, in the module's singleton parameter node."""
@@ -246,6 +267,7 @@ class MSLFusionParameterNode:
     output: OutputParameters
     choice: ChoiceParameters
     fusion: FusionParameters
+    restore: RestoreParameters
 
 
 NODES = (
@@ -258,5 +280,6 @@ NODES = (
     ("output", "hybrid"),
     ("output", "table"),
     ("fusion", "table"),
+    ("restore", "table"),
 )
 """All parameters that are nodes: pack and name."""

@@ -13,6 +13,7 @@ from MSLFusionLib.errors import JobError
 from MSLFusionPanel.inputs import Inputs, collect, mr_on_grid
 from MSLFusionPanel.lambdamap import lambda_state, lambda_steps
 from MSLFusionPanel.methodparameters import Method
+from MSLFusionPanel.pairs import unplaced
 from MSLFusionPanel.parameters import LambdaMode, SensorSource
 from MSLFusionPanel.run import LAMBDA_ATTRIBUTE, Hybrid, Run, show_run, shows_a_sequence, sweep_steps
 from MSLFusionPanel.section import Section
@@ -121,7 +122,7 @@ class ReconstructSection(Section):
         if chosen is not None and (not slicer.mrmlScene.IsNodePresent(chosen) or self._taken(chosen)):
             chosen = None  # removed meanwhile, or chosen for something else
         first = chosen is None or chosen.GetAttribute(LAMBDA_ATTRIBUTE) is None
-        node = show_run(run, chosen, self._folder_nodes())
+        node = show_run(run, chosen, unplaced(self.parameters))
         output.hybrid = node
         self.panel.results.replaced(run, node)
         self.panel.trust.show(run.session, wanted.trust, run.trust, node)
@@ -150,14 +151,6 @@ class ReconstructSection(Section):
             self.panel.apply.failed,
             _("Metrics"),
         )
-
-    def _folder_nodes(self) -> list[Any]:
-        """What belongs into the run's folder beside the results themselves, where nobody has put it elsewhere yet."""
-        from MSLFusionLib.scene import hierarchy
-
-        coregister = self.parameters.coregister
-        nodes = [node for node in (coregister.aligned, coregister.transform) if node is not None]
-        return [node for node in nodes if not hierarchy.place_of(slicer.mrmlScene, node)]
 
     def _output_problem(self) -> str:
         hybrid = self.parameters.output.hybrid

@@ -622,7 +622,7 @@ def test_the_bar_stays_within_its_ends(opened: Opened, done: int, total: int, va
     opened.panel.apply.show_progress(None)
 
 
-def test_every_stage_of_the_library_has_words() -> None:
+def test_every_stage_of_the_library_has_words(slicer_app: Any) -> None:
     import re
 
     from opened import ROOT

@@ -31,6 +31,9 @@ BY_HAND = {
         "fusion.settings": "fusionSettingsFrame",
         "fusion.model": "fusionModelSelector",
         "fusion.shown": "fusedSelector",
+        "restore.kspace": "restoreKspacePath",
+        "restore.model": "restoreModelSelector",
+        "restore.shown": "restoredSelector",
     },
     "MSLFusionTraining": {
         "data.modalities": "modalitiesSelector",

@@ -1,4 +1,4 @@
-"""The fusion methods as the worker tells of them."""
+"""The methods as the worker tells of them: what each takes, and what is missing."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from MSLFusionPanel.process import Worker
 from MSLFusionPanel.question import Question
 
 
-class FusionTable:
+class MethodTable:
     """Asked of each worker once, when it is needed; no torch is loaded for it.
 
     rows: as MSLFusionLib.methods.Method.to_dict; those of the last answer until there is another one. trouble: why
@@ -31,7 +31,7 @@ class FusionTable:
     def trouble(self) -> str:
         """Why the worker did not tell."""
         if self._worker.where != "local" and self._worker.state != "running" and not self.known:
-            return _("The fusion methods of the worker are shown when it is connected.")
+            return _("What the worker can do is shown when it is connected.")
         return self._question.problem
 
     def look(self, folder: str) -> None:
@@ -42,7 +42,11 @@ class FusionTable:
             self._asked = self._worker.generation  # it was started anew meanwhile: by the user, or for something else
         self._question.ask((self._worker.where, folder, self._asked), "methods", [folder] if folder else [])
         if self._question.answer is not None:
-            self.rows = [row for row in self._question.answer["methods"] if row["task"] == "fuse"]
+            self.rows = self._question.answer["methods"]
+
+    def fusion(self) -> list[Mapping[str, Any]]:
+        """The rows of methods that fuse."""
+        return [row for row in self.rows if row["task"] == "fuse"]
 
     def look_again(self) -> None:
         """The next `look` asks anew."""
