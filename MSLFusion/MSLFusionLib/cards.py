@@ -13,10 +13,17 @@ from MSLFusionLib.errors import InputError
 _PIXEL_TOLERANCE = 0.1
 """Share by which the in-plane pixel may differ from the training's before it counts as another one."""
 
+_QUALITIES = (
+    ("CT quality", ("ct", "network"), ("ct", "fbp")),
+    ("MR quality", ("mr", "network"), ("mr", "zero_filled")),
+    ("Restored", ("restored",), ("zero_filled",)),
+    ("Super-resolved", ("super_resolved",), ("bicubic",)),
+)
+"""What a card's figures are of, where among its metrics they stand, and where those without the network."""
+
 
 def summary(card: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(label, text) of each thing worth knowing about a model, in reading order; without line breaks."""
-    psnr, ssim, baseline = ("network", "psnr"), ("network", "ssim"), {"ct": "fbp", "mr": "zero_filled"}
     few, many, noise = (_noise_limits(card).get(key) for key in ("photons", "most_photons", "kspace_sigma"))
     photons = None if few is None else "none"
     if few is not None and many is not None:
@@ -27,10 +34,11 @@ def summary(card: Mapping[str, Any]) -> list[tuple[str, str]]:
     if rows and columns:
         grid = f"{columns:g} x {rows:g} pixels"
         grid += f" of {pixel:.3g} mm ({columns * pixel:.0f} x {rows * pixel:.0f} mm)" if pixel else ""
-    parameters = _number(card.get("parameters"))
+    parameters, scale = _number(card.get("parameters")), _number(card.get("scale"))
     lines: list[tuple[str, str | None]] = [
         ("Trained on", _text(_at(card, "training", "data"))),
         ("Modalities", _modalities(card)),
+        ("Resolution", None if scale is None else f"makes images {scale:g} times finer"),
         ("CT views", _span(_at(card, "sensors", "views"))),
         ("CT scan", _words(_at(card, "sensors", "scan"))),
         ("CT noise", photons),
@@ -44,13 +52,7 @@ def summary(card: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Statistics", _text(_at(card, "statistics", "data"))),
         ("Measured on", _text(_at(card, "metrics", "data"))),
     ]
-    for name, plain in baseline.items():
-        reached, similar = (_number(_at(card, "metrics", name, *keys)) for keys in (psnr, ssim))
-        before = _number(_at(card, "metrics", name, plain, "psnr"))
-        if reached is not None:
-            figures = [f"PSNR {reached:.1f} dB", "" if similar is None else f"SSIM {similar:.3f}"]
-            figures.append("" if before is None else f"without the network {before:.1f} dB")
-            lines.append((f"{name.upper()} quality", ", ".join(filter(None, figures))))
+    lines += [(label, _quality(card, *places)) for label, *places in _QUALITIES]
     lines += [
         ("Version", _text(card.get("version"))),
         ("Licence", _text(card.get("licence"))),
@@ -96,6 +98,17 @@ def outside_mr(card: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str
     who = f"The model '{card['name']}'" if _text(card.get("name")) else "The model"
     given = _flat(settings)
     return _outside_mr(card, who, given) + _outside_pixel(card, who, given)
+
+
+def _quality(card: Mapping[str, Any], place: tuple[str, ...], plain: tuple[str, ...]) -> str | None:
+    """The figures at a place of the card's metrics as text, with what is reached without the network."""
+    reached, similar = (_number(_at(card, "metrics", *place, key)) for key in ("psnr", "ssim"))
+    before = _number(_at(card, "metrics", *plain, "psnr"))
+    if reached is None:
+        return None
+    figures = [f"PSNR {reached:.1f} dB", "" if similar is None else f"SSIM {similar:.3f}"]
+    figures.append("" if before is None else f"without the network {before:.1f} dB")
+    return ", ".join(filter(None, figures))
 
 
 def _outside_mr(card: Mapping[str, Any], who: str, given: Mapping[str, Any]) -> list[str]:

@@ -124,6 +124,7 @@ def test_bad_input_gets_one_line_and_nothing_is_written(mr, tmp_path, capsys, fi
         ([*model, *t2, *t1, "--contrasts", "t1", "flair"], "restores T2 with the help of T1, not FLAIR"),
         (["--method", "cmf-net", "--model", files.model, *t2, *t1], "is no CMF-Net"),
         (["--model", files.model, *t2, *t1], "is no CMF-Net"),
+        (["--method", "msl", "--model", mr["x2"], "--ct", mr["ct"], "--mr", mr["t2"]], "use it with 'mslfusion recon"),
         (["--method", "cmf-net", *t2, *t1, "--contrasts", "pd", "t2"], "No CMF-Net model for T2 with the help of PD"),
         ([*model, *t2, *t1, "--ct", mr["ct"]], "--ct does not apply to CMF-Net"),
         ([*model, *t2, *t1, "--lambda", 0.5], "--lambda does not apply"),
@@ -141,6 +142,21 @@ def test_bad_input_gets_one_line_and_nothing_is_written(mr, tmp_path, capsys, fi
         assert told in error, words
         assert len(error.splitlines()) == 1
         assert not out.exists()
+
+
+def test_the_auxiliary_is_registered_to_the_target(mr, tmp_path, files):
+    volume = sitk.ReadImage(str(files.mr))
+    volume.SetOrigin([at + by for at, by in zip(volume.GetOrigin(), (9.0, -6.0, 0.0), strict=True)])
+    sitk.WriteImage(volume, str(tmp_path / "moved.nrrd"))
+    out = tmp_path / "out"
+    words = ["--model", mr["x2"], "--target", files.mr, "--auxiliary", tmp_path / "moved.nrrd", "--output", out]
+    assert reconstruct(*words, "--register") == 0
+    assert np.allclose(
+        sitk.ReadTransform(str(out / "auxiliary_to_target.tfm")).TransformPoint((0, 0, 40))[:2], (9, -6), atol=3
+    )
+    record = json.loads((out / "run.json").read_text())
+    assert record["parameters"]["registration"]["preset"] == "msl"
+    assert record["details"]["registration"]["overlap"] > 0.5
 
 
 def test_a_cancel_leaves_nothing(mr, tmp_path, monkeypatch, capsys):

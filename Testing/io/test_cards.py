@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from MSLFusionLib.cards import outside_training, summary
+from MSLFusionLib.cards import outside_mr, outside_training, summary
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.io.checkpoints import find_model, read_card
 from MSLFusionLib.recon.simulate import SamplingPlan, Scanners
@@ -119,3 +119,29 @@ def test_models_trained_without_noise_or_on_both_modalities_only(card):
         outside_training(card | {"sensors": {"views": ["a", 3]}}, FAMILIAR)
     unknown = {key: card[key] for key in ("modalities", "grid")}
     assert outside_training(unknown, {"views": 1, "mask": "odd", "photons": 1.0, "kspace_sigma": 1.0}) == []
+
+
+def test_a_card_of_a_restoring_network_is_shown_and_judged():
+    card = {
+        "name": "cmf",
+        "modalities": ["t1", "t2"],
+        "scale": 2,
+        "sensors": {"acceleration": [2, 6], "masks": ["random"]},
+        "grid": {"pixel_mm": 1.0},
+        "training": {"settings": {"kspace_noise": 0.02}},
+        "metrics": {
+            "restored": {"psnr": 30.04, "ssim": 0.9},
+            "zero_filled": {"psnr": 25.0},
+            "super_resolved": {"psnr": 28},
+        },
+    }
+    lines = dict(summary(card))
+    assert lines["Modalities"] == "T1 and T2"
+    assert lines["Resolution"] == "makes images 2 times finer"
+    assert lines["Restored"] == "PSNR 30.0 dB, SSIM 0.900, without the network 25.0 dB"
+    assert lines["Super-resolved"] == "PSNR 28.0 dB"
+    told = outside_mr(card, {"acceleration": 8, "mask": "equispaced", "kspace_sigma": 0.1, "pixel_mm": 2.0})
+    assert [any(word in one for one in told) for word in ("acceleration", "equispaced", "noise", "pixels")] == [
+        True
+    ] * 4
+    assert outside_mr(card, {"acceleration": 4, "mask": "random", "kspace_sigma": 0.01, "pixel_mm": 1.0}) == []

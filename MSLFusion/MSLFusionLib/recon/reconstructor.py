@@ -114,7 +114,10 @@ class Reconstructor:
         if batch is not None and batch < 1:
             raise InputError(f"The batch must be 1 slice or more, not {batch}.")
         if loaded.card.get("architecture", "msl") != "msl":
-            raise InputError(f"The model '{loaded.name}' does not reconstruct: use it with 'mslfusion fuse'.")
+            use = "fuse" if loaded.card["architecture"] == "dc2fusion" else "reconstruct --target FILE --auxiliary FILE"
+            raise InputError(
+                f"The model '{loaded.name}' does not reconstruct CT and MR: use it with 'mslfusion {use}'."
+            )
         if list(loaded.card["modalities"]) != ["ct", "mr"]:
             raise InputError(f"The model '{loaded.name}' is not for CT and MR and cannot be used here.")
         self.device = choose_device(device)

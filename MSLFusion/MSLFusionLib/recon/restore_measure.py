@@ -27,6 +27,8 @@ def measure(restored: Restored, job: Job = NO_JOB) -> list[dict[str, Any]]:
         for kind in kinds
         if kind != truth and kind in restored.images and truth in restored.images
     ]
+    if not pairs:
+        return []
     rows = []
     for done, (kind, resolution, truth) in enumerate(pairs):
         job.step("compare", done, len(pairs))
