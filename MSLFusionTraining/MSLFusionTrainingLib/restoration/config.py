@@ -25,9 +25,9 @@ class RestorationConfig:
     Model. network: "cmf-net", or "unet-bicubic", a U-Net whose result is enlarged bicubically. preset: "compact",
     "fixed" or "official", of CMF-Net and of the training; model: changed fields of nets.cmfnet.CMFConfig or
     nets.unet.BicubicUNetConfig; name: of the model. contrasts: auxiliary and target; scale: 2 or 4.
-    Data. data: a training set of two MR contrasts as `mslfusion prepare` writes it; without one, generated heads: heads
-    to train on (seeds head_seed ...), slices of each, validation_heads that are never trained on. size, pixel_mm: of
-    the fine slices.
+    Data. data: a training set of two MR contrasts as `mslfusion prepare` writes it, or pairs: a CSV table of fastMRI
+    files (see fastmri); without either, generated heads: heads to train on (seeds head_seed ...), slices of each,
+    validation_heads that are never trained on. size, pixel_mm: of the fine slices.
     Measurement. accelerations, masks: drawn for every slice, the first of each with probability `usual`;
     centre_fraction: share of all columns measured in the centre, 0 for that of the mask; kspace_noise: largest standard
     deviation relative to the image's maximum, 0 for none.
@@ -49,6 +49,7 @@ class RestorationConfig:
     contrasts: tuple[str, str] = ("t1", "t2")
     scale: int = 2
     data: str = ""
+    pairs: str = ""
     heads: int = 32
     head_seed: int = 5000
     slices: int = 32
@@ -89,7 +90,9 @@ class RestorationConfig:
                 raise InputError(f"{name} = '{getattr(self, name)}' is unknown: use {' or '.join(allowed)}.")
         if len(self.contrasts) != 2 or len(set(self.contrasts)) != 2:
             raise InputError("contrasts must name two different MR contrasts: the auxiliary, then the target.")
-        if not self.data and not set(self.contrasts) <= set(CONTRASTS):
+        if self.data and self.pairs:
+            raise InputError("Give either data or pairs, not both.")
+        if not (self.data or self.pairs or set(self.contrasts) <= set(CONTRASTS)):
             raise InputError(f"contrasts of generated heads are {' and '.join(CONTRASTS)}.")
         for name in _POSITIVE:
             if not getattr(self, name) > 0:

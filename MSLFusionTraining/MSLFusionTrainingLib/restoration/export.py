@@ -57,9 +57,9 @@ def measured(
 ) -> dict[str, Any]:
     """Figures on generated heads, see RestorationTrainer.measure; InputError when one was trained on."""
     seen = set(head_seeds(config)[0]) & set(seeds)
-    if seen and not config.data:
+    if seen and not (config.data or config.pairs):
         raise InputError(f"Head {min(seen)} was in the training set: choose other --seeds.")
-    config = replace(config, data="", slices=slices, validation_slices=slices)
+    config = replace(config, data="", pairs="", slices=slices, validation_slices=slices)
     volumes = [load_heads(config, [seed], cache, job=job) for seed in seeds]
     trainer = RestorationTrainer(config, volumes[0], volumes, cache)
     return trainer.measure(model, job)[0]
@@ -70,8 +70,7 @@ def card_of(
 ) -> dict[str, Any]:
     """The model card."""
     auxiliary, target = config.contrasts
-    last = config.head_seed + config.heads - 1
-    heads = f"{config.heads} generated heads, seeds {config.head_seed} to {last}; no patient data"
+    generated = not (config.data or config.pairs)
     return {
         "name": config.name,
         "version": __version__,
@@ -90,12 +89,21 @@ def card_of(
             "noise": {"kspace_sigma": config.kspace_noise},
         },
         "training": {
-            "data": "a prepared set of two MR contrasts" if config.data else heads,
+            "data": _data(config),
             "iterations": iteration,
-            "settings": config.to_dict() | {"data": Path(config.data).name},
+            "settings": config.to_dict() | {name: Path(getattr(config, name)).name for name in ("data", "pairs")},
             "command": made_by,
         },
         "metrics": metrics,
         "licence": "MIT",
-        "limits": ("" if config.data else "Trained on generated heads only. ") + "Not for diagnosis.",
+        "limits": ("Trained on generated heads only. " if generated else "") + "Not for diagnosis.",
     }
+
+
+def _data(config: RestorationConfig) -> str:
+    if config.data:
+        return "a prepared set of two MR contrasts"
+    if config.pairs:
+        return "pairs of fastMRI volumes"
+    last = config.head_seed + config.heads - 1
+    return f"{config.heads} generated heads, seeds {config.head_seed} to {last}; no patient data"
