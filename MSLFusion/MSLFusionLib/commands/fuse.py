@@ -82,6 +82,7 @@ def run(args: argparse.Namespace, context: "Context") -> None:
     from MSLFusionLib.fusion.prepare import prepare
     from MSLFusionLib.fusion.run import measure
     from MSLFusionLib.io.runs import RunRecord
+    from MSLFusionLib.progress import noting
     from MSLFusionLib.report.fusion import write_fusion_report
 
     if args.list:
@@ -94,7 +95,7 @@ def run(args: argparse.Namespace, context: "Context") -> None:
         volumes, modalities = _read(args, record)
         _name_model(args, given, modalities, record)
         second, found = _placed(args, volumes, modalities, context)
-        prepared = prepare(volumes[0], second, modalities, context.job)
+        prepared = prepare(volumes[0], second, modalities, noting(context.job, record.warnings))
         needed = 3 * prepared.pair.first.nbytes * len(given)
         with OutputFolder(args.output, needed, (args.first, args.second)) as out:
             fused = _fused(args, given, prepared, record, context)

@@ -66,14 +66,15 @@ def check_values(image: sitk.Image, modality: str, role: str) -> None:
 def prepare(first: sitk.Image, second: sitk.Image, modalities: tuple[str, str], job: Job = NO_JOB) -> Prepared:
     """Check and scale two volumes of one grid; the body is where either shows one.
 
-    Raises InputError for different grids, volumes too small, and everything that `check_values` refuses.
+    Warns where both show the same image. Raises InputError for different grids, volumes too small, and everything that
+    `check_values` refuses.
     """
     geometry = VolumeGeometry.of(first)
     for image, modality, role in ((first, modalities[0], "first"), (second, modalities[1], "second")):
         check_values(image, modality, role)
     if not geometry.same_as(VolumeGeometry.of(second)):
         raise InputError(
-            f"The volumes lie on different grids ({_words(first)} and {_words(second)}): bring the second onto the "
+            f"The volumes lie on different grids ({_difference(first, second)}): bring the second onto the "
             "first by registration (--register), or by the files' positions (--resample)."
         )
     axis = slice_axis_of(geometry)
@@ -85,6 +86,8 @@ def prepare(first: sitk.Image, second: sitk.Image, modalities: tuple[str, str], 
         bodies.append(body)
         scales.append(scale)
     job.step("prepare", 2, 2)
+    if np.array_equal(arrays[0], arrays[1]):
+        job.warning("Both volumes show the same image, so there is nothing to fuse: were the right files given?")
     spacing = tuple(reversed(geometry.spacing))
     pair = Pair(arrays[0], arrays[1], spacing, bodies[0] | bodies[1], modalities)
     return Prepared(pair, geometry, axis, (scales[0], scales[1]))
@@ -102,6 +105,15 @@ def _scaled(image: sitk.Image, modality: str, axis: int, job: Job) -> tuple[np.n
     body = body_mask(image, "mr", None, axis, job)
     scale = mr_scale(image, body)
     return scale.to_network(values), body, {"modality": modality, **scale.to_dict()}
+
+
+def _difference(first: sitk.Image, second: sitk.Image) -> str:
+    """What two grids have different."""
+    words = _words(first), _words(second)
+    if words[0] != words[1]:
+        return " and ".join(words)
+    corners = VolumeGeometry.of(first).corners_mm() - VolumeGeometry.of(second).corners_mm()
+    return f"of one size and spacing, but up to {np.linalg.norm(corners, axis=1).max():.3g} mm apart"
 
 
 def _words(image: sitk.Image) -> str:
