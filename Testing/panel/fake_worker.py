@@ -313,6 +313,9 @@ class FakeWorker:
     def _fuse(self, message: Message) -> Any:
         return really("fuse", message)
 
+    def _restore(self, message: Message) -> Any:
+        return really("restore", message)
+
     def _phantom(self, _message: Message) -> Any:
         geometry = {"size": [8, 7, 6], "spacing_mm": [1, 1, 2], "origin_mm": [0, 0, 0]}
         geometry["direction"] = [1, 0, 0, 0, 1, 0, 0, 0, 1]
