@@ -117,6 +117,21 @@ def test_the_auxiliary_reaches_both_outputs_and_the_tasks_each_other():
     assert not torch.allclose(first, exchange(x, y + 1)[0], atol=1e-4)
 
 
+def test_the_auxiliary_s_features_never_see_the_target():
+    model = network("fixed", exchanges=3)
+    seen = []
+    for fuse in model.fuse:
+        fuse.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    target, auxiliary = images(16, 16)
+    model(target, auxiliary)
+    model(1 - target, auxiliary)
+    before, after = seen[:3], seen[3:]
+    for one, other in zip(before, after, strict=True):
+        assert torch.equal(one[0], other[0])
+        assert not torch.equal(one[1], other[1])
+    assert not torch.equal(before[0][0], before[1][0])
+
+
 def test_an_opened_exchange_lets_features_through_and_still_learns():
     torch.manual_seed(3)
     exchange = MutualExchange(16, "group", False)
