@@ -51,6 +51,19 @@ def test_the_published_network_leaves_parameters_without_gradients_and_ours_does
         assert bool(idle) is published
 
 
+def test_every_parameter_of_the_shipped_size_takes_part():
+    torch.manual_seed(0)
+    model = DC2Fusion(dc2_preset("compact")).train()
+    torch.nn.init.normal_(model.out.weight, std=0.2)
+    pair = images(16, 24, 32)
+    (model(*pair) * torch.rand(1, 1, 16, 24, 32)).mean().backward()
+    size = {name: p.grad.abs().max().item() for name, p in model.named_parameters()}
+    # What softmax adds to all keys and what the normalisation subtracts again cannot have any effect.
+    still = {name for name, value in size.items() if value < 1e-8}
+    assert all(name.endswith(("key.bias", "near.0.bias")) for name in still)
+    assert len(still) < len(size) / 8
+
+
 def test_attention_weights_are_a_softmax_and_receive_gradients():
     torch.manual_seed(0)
     block = CrossBlend(8, 2, 2, 3, 2, 0.0, published=False)
@@ -105,6 +118,18 @@ def test_the_result_does_not_grow_with_the_volume_nor_mix_samples():
     published = network(published=True)
     growth = published.combine(maps.repeat(1, 1, 2, 2, 2)).mean() / published.combine(maps).mean()
     assert growth == pytest.approx(8.0, rel=1e-4)
+
+
+def test_a_volume_of_eight_times_the_size_is_as_bright():
+    """The whole network on one pattern, once and repeated twice along each axis."""
+    means = {}
+    for published in (False, True):
+        model, pair = network(published=published), images(16, 16, 16)
+        with torch.no_grad():
+            small, large = model(*pair), model(*(image.repeat(1, 1, 2, 2, 2) for image in pair))
+        means[published] = (large.abs().mean() / small.abs().mean()).item()
+    assert means[False] == pytest.approx(1.0, abs=0.1)
+    assert means[True] > 4.0
 
 
 def test_eps_of_the_normalisation_is_small():
