@@ -33,7 +33,8 @@ class RestorationConfig:
     deviation relative to the image's maximum, 0 for none.
     Augmentation. augment: mirrors, MR contrast and bias field, resolution and texture; pad: pixels of reflected border
     from which slices are cropped again; affine: share of the largest turn (15 degrees), scale (10 %) and shear (5 %);
-    elastic: largest bend in pixels; invert: share of slices with inverted contrast, of either image.
+    elastic: largest bend in pixels; invert: share of slices with inverted contrast, of either image; strip: share of
+    slices that lose scalp and skull; tight: share of steps whose field of view ends where the head does.
     Optimisation. iterations; batch; crop: fine rows that the network sees of a measured slice, 0 for all; rows stay
     whole, along which undersampling folds. optimiser "adam" or "rmsprop" with learning_rate, which falls as (1 - share
     of iterations)^power; clip: largest gradient norm, 0 for none; ema: decay of the averaged weights that are validated
@@ -66,6 +67,8 @@ class RestorationConfig:
     affine: float = 0.5
     elastic: float = 3.0
     invert: float = 0.0
+    strip: float = 0.4
+    tight: float = 0.5
     iterations: int = 3000
     batch: int = 1
     crop: int = 96
@@ -100,7 +103,7 @@ class RestorationConfig:
         for name in _NOT_NEGATIVE:
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} must not be negative, not {getattr(self, name)}.")
-        for name in ("usual", "invert", "affine", "centre_fraction"):
+        for name in ("usual", "invert", "strip", "tight", "affine", "centre_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must lie in [0, 1], not {getattr(self, name)}.")
         if not all(math.isfinite(getattr(self, f.name)) for f in fields(self) if isinstance(f.default, float)):
@@ -180,6 +183,8 @@ _OFFICIAL = RestorationConfig(
     affine=0.0,
     elastic=0.0,
     invert=0.0,
+    strip=0.0,
+    tight=0.0,
     iterations=100_000,
     batch=8,
     crop=0,

@@ -11,6 +11,7 @@ from MSLFusionLib.physics.masks import OFFICIAL_SEED, cartesian_mask
 from MSLFusionLib.physics.noise import gaussian_kspace
 from MSLFusionTrainingLib.draws import UNIFORMS, mix
 from MSLFusionTrainingLib.restoration.config import RestorationConfig
+from MSLFusionTrainingLib.restoration.framing import STRIPPED_MM
 
 
 @dataclass(frozen=True)
@@ -26,13 +27,14 @@ class Sampling:
 @dataclass(frozen=True)
 class SliceDraw:
     """One slice of a step: its index in the training set, its sampling, numbers for its augmentation, a seed for its
-    noise, and where its crop begins, in [0, 1)."""
+    noise, where its crop begins, in [0, 1), and how many millimetres around the brain it loses."""
 
     index: int
     sampling: Sampling
     uniforms: Tensor
     seed: int
     start: float
+    strip_mm: float
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,10 @@ def draw_slice(config: RestorationConfig, iteration: int, place: int, available:
         mask_seed=whole(2**31 - 1),
         noise=config.kspace_noise * share() if share() < 0.5 else 0.0,
     )
-    return SliceDraw(index, sampling, torch.rand(UNIFORMS, generator=generator), whole(2**62), share())
+    uniforms, seed, start = torch.rand(UNIFORMS, generator=generator), whole(2**62), share()
+    low, high = STRIPPED_MM
+    strip = low + (high - low) * share() if share() < config.strip else 0.0
+    return SliceDraw(index, sampling, uniforms, seed, start, strip)
 
 
 def usual_sampling(config: RestorationConfig, seed: int) -> Sampling:

@@ -15,8 +15,10 @@ from MSLFusionLib.nets.unet import bicubic
 from MSLFusionLib.progress import Job
 from MSLFusionTrainingLib.augment import randomise
 from MSLFusionTrainingLib.data import Slices
+from MSLFusionTrainingLib.draws import mix
 from MSLFusionTrainingLib.restoration.config import RestorationConfig
-from MSLFusionTrainingLib.restoration.sensing import Measured, draw_slice, measure, usual_sampling
+from MSLFusionTrainingLib.restoration.framing import stripped, tight
+from MSLFusionTrainingLib.restoration.sensing import Measured, SliceDraw, draw_slice, measure, usual_sampling
 from MSLFusionTrainingLib.runloop import RunLoop
 
 KIND = "restoration"
@@ -58,7 +60,7 @@ class RestorationTrainer(RunLoop):
         slices = self.train_set.batch(torch.tensor([draw.index for draw in draws]), self.device)
         generators = [torch.Generator(self.device).manual_seed(draw.seed) for draw in draws]
         uniforms = torch.stack([draw.uniforms for draw in draws]).to(self.device)
-        slices = randomise(slices, config, uniforms, generators)
+        slices = self._framed(randomise(slices, config, uniforms, generators), draws)
         seen = measure(slices, config, [draw.sampling for draw in draws], generators)
         (target, restored, fine), _, _ = standardised(seen.target, seen.restored, seen.fine, published=self._published)
         (auxiliary,), _, _ = standardised(seen.auxiliary, published=self._published)
@@ -73,6 +75,18 @@ class RestorationTrainer(RunLoop):
         errors = torch.stack([(low - seen.restored).abs().mean(), (high - seen.fine).abs().mean()])
         terms = errors * torch.tensor([config.weight_restored, config.weight_super_resolved], device=self.device)
         return terms.sum(), terms.detach()
+
+    def _framed(self, slices: Tensor, draws: Sequence[SliceDraw]) -> Tensor:
+        """As much of the heads as the scans of this step show; the field of view is one for all."""
+        config = self.config
+        parts = [
+            stripped(one, round(draw.strip_mm / config.pixel_mm)) if draw.strip_mm else one
+            for one, draw in zip(slices.split(1), draws, strict=True)
+        ]
+        generator = torch.Generator().manual_seed(mix(config.seed, self.iteration))
+        if float(torch.rand((), generator=generator)) >= config.tight:
+            return torch.cat(parts)
+        return tight(torch.cat(parts), config.scale, generator)
 
     def measure(self, model: nn.Module, job: Job) -> tuple[dict[str, Any], list[list[np.ndarray]]]:
         """Mean figures over the validation volumes, fastMRI's way, and a slice of each.
