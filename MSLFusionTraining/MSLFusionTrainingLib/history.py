@@ -133,6 +133,8 @@ class History:
             }
         except (ValueError, TypeError, KeyError, AttributeError):
             return
+        if not figures:  # other methods measure other things
+            return
         if not self._names:
             # The network first: its baseline is looked at beside it.
             self._names = tuple(sorted(figures, key=lambda name: (name.split()[0], not name.endswith("network"))))

@@ -62,6 +62,14 @@ def test_scores_name_the_network_before_what_it_is_compared_with(tmp_path: Path)
     assert len(course.scores) == 2
 
 
+def test_validations_of_other_methods_give_no_scores(tmp_path: Path) -> None:
+    (tmp_path / VALIDATION).write_text('{"iteration": 2, "loss": -0.5, "ssim": 0.3}\n')
+    (tmp_path / LOG).write_text("iteration,learning_rate,loss,ssim\n1,0.1,0.5,0.25\n")
+    course = History(tmp_path).read()
+    assert (course.scores, course.score_names) == ((), ())
+    assert (course.losses, course.loss_names) == (((1.0, 0.5, 0.25),), ("loss", "ssim"))
+
+
 def test_a_long_run_has_no_more_points_than_a_plot_can_show(tmp_path: Path) -> None:
     points = Points()
     for iteration in range(1, 10_001):

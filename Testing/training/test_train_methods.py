@@ -13,6 +13,7 @@ from MSLFusionTrainingLib.msl_command import settings
 from MSLFusionTrainingLib.state import save_state
 from MSLFusionTrainingLib.volumes.config import VolumeConfig
 
+ROOT = Path(__file__).resolve().parents[2]
 TOML = 'method = "dc2fusion"\ncrop = 32\n'
 
 
@@ -46,6 +47,13 @@ def test_a_file_is_for_one_method(tmp_path: Path) -> None:
         TrainConfig.from_file(file)
     file.write_text('method = "msl"\nbatch = 3\n')
     assert TrainConfig.from_file(file).batch == 3
+
+
+@pytest.mark.parametrize("name", ["dc2-mr-pet", "dc2-ct-mr"])
+def test_the_recipes_of_the_shipped_models_can_be_trained(name: str) -> None:
+    settings = VolumeConfig.from_file(ROOT / "Docs" / "recipes" / "dc2fusion" / f"{name}.toml")
+    assert settings.name == f"dc2-{'-'.join(settings.modalities)}" == name
+    assert settings.network().modalities == settings.modalities
 
 
 def test_msl_takes_its_settings_either_way() -> None:
