@@ -226,8 +226,8 @@ class Client:
         **callbacks: Any,
     ) -> Call:
         """Fuse two volumes of one grid by a method of MSLFusionLib.fusion.registry; needs no open model."""
-        parameters = {"method": method, "settings": dict(settings or {}), "modalities": list(modalities)}
-        parameters |= {"slicewise": slicewise, "measure": measure}
+        parameters: dict[str, Any] = {"method": method, "settings": dict(settings or {})}
+        parameters |= {"modalities": list(modalities), "slicewise": slicewise, "measure": measure}
         return self._with_volumes("fuse", parameters, {"first": first, "second": second}, callbacks)
 
     def describe_sensors(
