@@ -6,10 +6,15 @@ import h5py
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
+from raw_files import write_description
+from scipy import ndimage
 from tiny import image, oval_head, write_restorer
 
 from MSLFusionLib import cli, scene
 from MSLFusionLib.errors import Cancelled
+from MSLFusionLib.physics.masks import cartesian_mask
+from MSLFusionLib.physics.mr import fourier
 from MSLFusionLib.recon import restore
 
 SHAPE = (3, 50, 45)
@@ -106,6 +111,34 @@ def test_measured_k_space_is_restored_in_its_own_place(mr, tmp_path, capsys):
         del file["mr"]
     assert reconstruct(*words, "--resample") == 2
     assert "hold no k-space" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("coils", ["rss", "espirit"])
+def test_k_space_of_several_coils_is_restored(mr, tmp_path, coils):
+    # Blurred, for its corners of k-space to tell that there is no noise.
+    t2 = ndimage.gaussian_filter(oval_head((2, 48, 44))[1], (0, 0.8, 0.8))
+    columns = cartesian_mask(44, 2.0, centre_fraction=0.35).columns
+    rows, across = np.meshgrid(np.linspace(-1, 1, 48), np.linspace(-1, 1, 44), indexing="ij")
+    maps = np.stack([np.exp(-((rows - a) ** 2) + 1j * across * a) for a in (-1, 0, 1)])
+    maps /= np.linalg.norm(maps, axis=0)
+    kspace = fourier(torch.from_numpy(maps * t2[:, None])).numpy() * columns
+    np.save(tmp_path / "raw.npy", kspace.astype(np.complex64))
+    described = {"kind": "kspace", "axes": ["slices", "coils", "ky", "kx"], "fov_mm": [192, 176], "slice_mm": 5}
+    # Pixel 22, 24 of the oval lies here.
+    described["centre_mm"] = [22 * 4 - 70, 24 * 4 + 12.5, 31]
+    write_description(tmp_path / "raw.npy", described)
+    out = tmp_path / "out"
+    words = ["--model", mr["x2"], "--kspace", tmp_path / "raw.npy", "--coils", coils, "--auxiliary", mr["t1"]]
+    assert reconstruct(*words, "--resample", "--compare", "--output", out) == 0
+    low = sitk.ReadImage(str(out / "restored.nrrd"))
+    assert low.GetOrigin() == pytest.approx((-70.0, 12.5, 31.0))
+    assert low.GetSpacing() == pytest.approx((4.0, 4.0, 5.0))
+    off = {
+        name: np.abs(sitk.GetArrayFromImage(sitk.ReadImage(str(out / f"{name}.nrrd"))) - t2).mean()
+        for name in ("zero_filled", "restored", "total_variation")
+    }
+    assert off["restored"] < 0.7 * off["zero_filled"], off
+    assert json.loads((out / "run.json").read_text())["sampling"]["mr"]["coils"] == 3
 
 
 def test_bad_input_gets_one_line_and_nothing_is_written(mr, tmp_path, capsys, files):
