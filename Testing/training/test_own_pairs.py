@@ -2,6 +2,7 @@
 
 import csv
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 import SimpleITK as sitk
 import torch
 from scans import write_scans
+from test_control import until
 from test_fusion_training import TINY
 from tiny import image, oval_head
 
 from MSLFusionLib.cli import main
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.fusion.prepare import prepare
+from MSLFusionTrainingLib import launch, runfolder
 from MSLFusionTrainingLib.prepare.settings import Patient
 from MSLFusionTrainingLib.volumes.config import VolumeConfig
 from MSLFusionTrainingLib.volumes.pairs import PairSettings, prepare_pair, read_about, read_picture
@@ -189,6 +192,45 @@ def test_from_a_table_of_scans_to_a_model(tmp_path: Path, capsys: pytest.Capture
     assert "begun with other volumes" in capsys.readouterr().err
     assert main([*common, "--set", 'data=""']) == 2
     assert "begun with other volumes" in capsys.readouterr().err
+
+
+def test_a_run_in_the_background_is_watched_and_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one of MSL, and on its own data: the process prepares the pairs, too."""
+    started: list[subprocess.Popen] = []
+    real = launch.start
+
+    def start(*arguments: object) -> subprocess.Popen:
+        started.append(real(*arguments))
+        return started[-1]
+
+    monkeypatch.setattr(launch, "start", start)
+    for number in range(2):
+        write_pair(tmp_path / "scans" / f"p{number}", number)
+    settings = {**TINY, "data": str(tmp_path / "scans"), "contrasts": ["ct", "t1"], "register": False}
+    settings |= {"iterations": 100_000, "checkpoint_every": 100_000, "method": "dc2fusion"}
+    words = [word for key, value in settings.items() for word in ("--set", f"{key}={json.dumps(value)}")]
+    run = tmp_path / "run"
+    assert main(["train", "--output", str(run), "--device", "cpu", *words, "--background"]) == 0
+    try:
+        (process,) = started
+        process.returncode = None  # the command waits for it no longer, but we do
+        until(lambda: (now := runfolder.look(run).status) is not None and now.best_score is not None, process)
+        capsys.readouterr()
+        assert main(["train", "--output", str(run), "--status"]) == 0
+        told = capsys.readouterr().out
+        assert told.startswith(("training", "validating"))
+        assert "best loss" in told
+        assert main(["train", "--output", str(run), "--stop"]) == 0
+        until(lambda: not runfolder.look(run).active, process)
+        look = runfolder.look(run)
+        assert look.state == "paused", runfolder.tail(run / runfolder.TRAIN_LOG)
+        assert look.saved == look.status.iteration >= 2
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
 
 
 def test_a_folder_of_bad_scans_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

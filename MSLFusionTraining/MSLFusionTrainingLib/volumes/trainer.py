@@ -71,7 +71,7 @@ class VolumeTrainer(RunLoop):
         total = torch.zeros(1 + len(TERMS))
         pictures: list[list[np.ndarray]] = []
         for index in range(count):
-            job.check()
+            job.step("validate", index, count)
             z, y, x = (_middle(side) for side in self.validation_set.shape(index))
             pair = self.validation_set.box(index, (z, y, x))[None].to(self.device)
             fused = model.fuse_blocks(pair[:, :1], pair[:, 1:])
