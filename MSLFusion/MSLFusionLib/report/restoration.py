@@ -36,13 +36,11 @@ _TITLES = {
     TRUTH: "truth",
 }
 _METHODS = {
-    ZERO_FILLED: "zero-filled",
-    BICUBIC: "zero-filled",
-    TOTAL_VARIATION: "total variation",
-    TV_BICUBIC: "total variation",
-    RESTORED: "network",
-    SUPER_RESOLVED: "network",
+    "zero-filled + bicubic": (ZERO_FILLED, BICUBIC),
+    "total variation + bicubic": (TOTAL_VARIATION, TV_BICUBIC),
+    "": (RESTORED, SUPER_RESOLVED),
 }
+"""Lines of the table, and their images at both resolutions; the network's has the model's name."""
 _ZOOM = 0.4
 _PERCENTILE = 99.5
 _DIFFERENCE = 0.25
@@ -70,7 +68,9 @@ def write_restoration_report(
     for name, heading, caption in _captions(found, auxiliary):
         body.append(page.section(heading, page.picture(pictures[name], caption)))
     if found.metrics:
-        body.append(page.section("Methods side by side", _table(found.metrics), page.paragraph(CONVENTION, soft=True)))
+        model = str(record.get("parameters", {}).get("model", "network"))
+        table = _table(found.metrics, model)
+        body.append(page.section("Methods side by side", table, page.paragraph(CONVENTION, soft=True)))
     notes = [_CONSISTENT if found.restored.report["consistency"] else _NOT_CONSISTENT, _HONEST]
     body.append(page.section("How to read this", *map(page.paragraph, notes)))
     body += _provenance(record, card or {})
@@ -197,20 +197,18 @@ def _facts(found: Restoration) -> list[tuple[str, str]]:
     return facts
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+def _table(rows: Sequence[Mapping[str, Any]], model: str) -> str:
     """One line for each method, figures at both resolutions."""
-    by_method: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for row in rows:
-        by_method.setdefault(_METHODS[row["image"]], {})[row["resolution"]] = row
+    found = {row["image"]: row for row in rows}
     head = ["method", *("PSNR [dB]", "SSIM", "NMSE") * 2]
     body = []
-    for method, found in by_method.items():
-        cells = [page.text(method)]
-        for resolution in ("low", "fine"):
-            row = found[resolution]
-            cells += [f"{row['psnr']:.2f}", f"{row['ssim']:.4f}", f"{row['nmse']:.5f}"]
-        body.append(cells)
-    return page.table(head, body, (("", 1), ("at the measured resolution", 3), ("on the fine grid (bicubic)", 3)))
+    for method, kinds in _METHODS.items():
+        if kinds[0] in found:
+            cells = [page.text(method or model)]
+            for row in (found[kind] for kind in kinds):
+                cells += [f"{row['psnr']:.2f}", f"{row['ssim']:.4f}", f"{row['nmse']:.5f}"]
+            body.append(cells)
+    return page.table(head, body, (("", 1), ("at the measured resolution", 3), ("on the fine grid", 3)))
 
 
 def _provenance(record: Mapping[str, Any], card: Mapping[str, Any]) -> list[str]:
