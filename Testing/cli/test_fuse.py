@@ -35,6 +35,7 @@ def test_methods_side_by_side_on_one_page(files, tmp_path, capsys):
     page = (out / "report.html").read_text()
     assert COPYING.split(":")[0] in page
     assert page.count("data:image/png") == 4
+    assert f"<td>second</td><td><code>{files.mr}</code></td>" in page
 
 
 def test_different_grids_need_a_word_and_then_work(files, tmp_path, capsys):

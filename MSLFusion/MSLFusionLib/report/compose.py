@@ -335,14 +335,9 @@ def _origin(record: Mapping[str, Any]) -> list[Any]:
 def _provenance(data: ReportData) -> list[str]:
     """Inputs, settings, model, times and versions: enough to run it again."""
     record = data.record
-    rows = [
-        [page.text(i["role"]), f"<code>{page.text(i['path'])}</code>", f"<code>{i['sha256'][:16]}…</code>"]
-        for i in record.get("inputs", ())
-    ]
-    inputs = page.table(("input", "file", "SHA-256"), rows) if rows else ""
     times = {stage: f"{seconds:.1f} s" for stage, seconds in record.get("times_seconds", {}).items()}
     parts = [
-        page.section("Inputs and settings", inputs, page.words(record.get("parameters", {}))),
+        page.section("Inputs and settings", page.inputs(record), page.words(record.get("parameters", {}))),
         page.section("Sampling achieved", page.words(record.get("sampling", {}))),
     ]
     if data.model_card:

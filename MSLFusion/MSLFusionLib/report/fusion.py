@@ -39,8 +39,10 @@ def write_fusion_report(
             "Ten measures", page.paragraph(COPYING), _table(rows), page.words({m.name: _meaning(m) for m in METRICS})
         )
     )
-    chosen = {one.method.title: one.settings or "no settings" for one in results}
-    body.append(page.section("How it was made", page.words(chosen), page.words(_provenance(record))))
+    chosen = {one.method.title: _settings(one) or "no settings" for one in results}
+    body.append(
+        page.section("How it was made", page.words(chosen), page.inputs(record), page.words(_provenance(record)))
+    )
     title = f"Fusion of {first.upper()} and {second.upper()}"
     subtitle = " x ".join(map(str, prepared.geometry.size)) + " voxels of "
     subtitle += " x ".join(f"{mm:.3g}" for mm in prepared.geometry.spacing) + " mm"
@@ -120,12 +122,15 @@ def _meaning(metric: Any) -> str:
     return metric.meaning if metric.in_3d == "3-D" else f"{metric.meaning} ({metric.in_3d})"
 
 
+def _settings(one: Fused) -> dict[str, Any]:
+    """The settings of a method; a model by the name of its file, which stands among the inputs."""
+    return {key: Path(value).name if key == "model" else value for key, value in one.settings.items() if value != ""}
+
+
 def _provenance(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a reader needs to make the same again."""
     parameters = dict(record.get("parameters", {}))
-    inputs = {f"{one['role']} volume": f"{one['path']} (SHA-256 {one['sha256']})" for one in record.get("inputs", ())}
     return {
-        **inputs,
         "scales": parameters.get("scales"),
         "grids": parameters.get("grids"),
         "slices": "each for itself (2-D)" if parameters.get("slicewise") else "as one volume (3-D)",

@@ -130,6 +130,15 @@ def words(items: Mapping[str, Any]) -> str:
     return f'<table class="words"><tbody>{rows}</tbody></table>'
 
 
+def inputs(record: Mapping[str, Any]) -> str:
+    """The files that a run.json names as inputs; nothing where there are none."""
+    rows = [
+        [text(one["role"]), f"<code>{text(one['path'])}</code>", f"<code>{one['sha256'][:16]}…</code>"]
+        for one in record.get("inputs", ())
+    ]
+    return table(("input", "file", "SHA-256"), rows) if rows else ""
+
+
 def folded(summary: str, body: str) -> str:
     """Something long that opens on a click."""
     return f"<details><summary>{escape(summary)}</summary>{body}</details>"

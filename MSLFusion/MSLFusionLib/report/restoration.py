@@ -213,16 +213,8 @@ def _table(rows: Sequence[Mapping[str, Any]], model: str) -> str:
 
 def _provenance(record: Mapping[str, Any], card: Mapping[str, Any]) -> list[str]:
     """Inputs, settings, model, times and versions: enough to run it again."""
-    inputs = [
-        [page.text(one["role"]), f"<code>{page.text(one['path'])}</code>", f"<code>{one['sha256'][:16]}…</code>"]
-        for one in record.get("inputs", ())
-    ]
     parts = [
-        page.section(
-            "Inputs and settings",
-            page.table(("input", "file", "SHA-256"), inputs),
-            page.words(record.get("parameters", {})),
-        ),
+        page.section("Inputs and settings", page.inputs(record), page.words(record.get("parameters", {}))),
         page.section("Sampling achieved", page.words(record.get("sampling", {}))),
     ]
     shown = {key: value for key, value in card.items() if key != "config"}
