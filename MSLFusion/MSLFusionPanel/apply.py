@@ -168,6 +168,7 @@ def _stage_words(stage: str) -> str:
         "guided filter": _("Filtering"),
         "tokens": _("The whole volume at once"),
         "voxels": _("Blocks of the volume"),
+        "restore": _("Restoring slices"),
     }
     return words.get(stage, stage.capitalize())
 

@@ -203,6 +203,8 @@ class MethodSection(Section):
             self.message("methodMessage", sentence)
         elif row is not None and row["missing"]:
             self.message("methodMessage", as_sentence("; ".join(row["missing"])))
+        elif row is None:
+            self.message("methodMessage", _("Asking the worker what it can do …"), "needed")
         else:
             self.message("methodMessage")
 

@@ -45,10 +45,13 @@ class RestoringSection(Section):
         return True
 
     def shown(self) -> tuple[Any, Any, Any]:
-        """Target, auxiliary and the result that was shown last."""
+        """Target, auxiliary and the result that was shown last; of measured data the plain image as the target."""
         target, auxiliary = self.pair()
-        beside = auxiliary if target is None else mr_on_grid(self.parameters) or auxiliary
-        return target, beside, RESTORED.of(target, auxiliary).get(self.parameters.restore.shown)
+        results = RESTORED.of(target, auxiliary)
+        result = results.get(self.parameters.restore.shown)
+        if target is None:
+            return results.get("bicubic"), results.get("auxiliary", auxiliary), result
+        return target, mr_on_grid(self.parameters) or results.get("auxiliary", auxiliary), result
 
     def pair(self) -> tuple[Any, Any]:
         """The chosen target, None where it is measured, and auxiliary."""

@@ -8,6 +8,7 @@ import qt
 
 _MOST_ROWS = 100
 """A table node with more is none of ours."""
+_ANY_HEIGHT = 2**24 - 1
 
 
 class ValueTable:
@@ -43,6 +44,7 @@ class ValueTable:
         widget.resizeRowsToContents()
         height = widget.horizontalHeader().sizeHint.height() + widget.verticalHeader().length() + 24
         widget.setMinimumHeight(height if rows else 0)
+        widget.setMaximumHeight(height if rows else _ANY_HEIGHT)
 
 
 def rows_with(table: Any, columns: Sequence[str]) -> list[dict[str, Any]]:
