@@ -32,7 +32,9 @@ def add_commands(subparsers: Any) -> None:
     train.add_argument("--device", default="auto", help="auto, cpu or cuda[:N]")
     train.add_argument("--devices", type=whole_number(1), default=1, metavar="N", help="GPUs or processes, a machine")
     train.add_argument("--nodes", type=whole_number(1), default=1, metavar="N", help="machines")
-    train.add_argument("--workers", type=whole_number(1), default=1, help="processes that generate heads")
+    train.add_argument(
+        "--workers", type=whole_number(1), default=1, help="processes that generate heads, or prepare volumes"
+    )
     train.add_argument(
         "--set", action="append", type=key_value, dest="settings", metavar="KEY=VALUE", help="a setting, or the method"
     )

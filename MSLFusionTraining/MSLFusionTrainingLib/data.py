@@ -6,8 +6,10 @@ all [0, 1] times 65535. Validation heads have the seeds after the training heads
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,21 +30,26 @@ LEAST_BODY = 0.03
 """Share of a slice that must show the head; emptier slices are left out."""
 
 
-class HeadSettings(Protocol):
-    """The settings of a training that generated heads depend on; see config.TrainConfig."""
-
-    @property
-    def modalities(self) -> tuple[str, ...]:
-        """Contrasts that the slices show."""
+class HeadSeeds(Protocol):
+    """Which heads a training learns from and which it is validated on; see config.TrainConfig."""
 
     @property
     def heads(self) -> int: ...
     @property
     def head_seed(self) -> int: ...
     @property
-    def slices(self) -> int: ...
-    @property
     def validation_heads(self) -> int: ...
+
+
+class HeadSettings(HeadSeeds, Protocol):
+    """The settings of a training on slices that generated heads depend on; see config.TrainConfig."""
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Contrasts that the slices show."""
+
+    @property
+    def slices(self) -> int: ...
     @property
     def size(self) -> int: ...
     @property
@@ -91,7 +98,7 @@ class SliceSet:
         return SliceSet(self.slices.to(device))
 
 
-def head_seeds(config: HeadSettings) -> tuple[list[int], list[int]]:
+def head_seeds(config: HeadSeeds) -> tuple[list[int], list[int]]:
     """Seeds of the training heads and of the validation heads."""
     train = range(config.head_seed, config.head_seed + config.heads)
     return list(train), list(range(train.stop, train.stop + config.validation_heads))
@@ -109,19 +116,29 @@ def load_heads(config: HeadSettings, seeds: list[int], cache: Path, workers: int
         raise InputError(f"Generated heads have no '{unknown[0]}': choose among {', '.join(CONTRASTS)}.")
     cache.mkdir(parents=True, exist_ok=True)
     missing = [seed for seed in seeds if not _path(config, seed, cache).exists()]
-    if workers > 1 and len(missing) > 1:
-        with ProcessPoolExecutor(workers) as pool:
-            pending = [pool.submit(_make, config, seed, cache) for seed in missing]
-            for done, _ in enumerate(as_completed(pending), 1):
-                job.step("generate heads", done, len(missing))
-    else:
-        for done, seed in enumerate(missing):
-            job.step("generate heads", done, len(missing))
-            _make(config, seed, cache)
+    make_heads(partial(_make, config, cache), missing, workers, job)
     return SliceSet(torch.cat([_read(_path(config, seed, cache)) for seed in seeds]))
 
 
-def _make(config: HeadSettings, seed: int, cache: Path) -> None:
+def make_heads(make: Callable[[int, Job], None], seeds: Sequence[int], workers: int, job: Job) -> None:
+    """Call make(seed, job) for each head, in so many processes, whose job is nobody's.
+
+    make: a function that other processes can import, or a partial one. Raises Cancelled.
+    """
+    if workers > 1 and len(seeds) > 1:
+        with ProcessPoolExecutor(workers) as pool:
+            pending = [pool.submit(make, seed, NO_JOB) for seed in seeds]
+            for done, future in enumerate(as_completed(pending), 1):
+                future.result()
+                job.step("generate heads", done, len(seeds))
+    else:
+        for done, seed in enumerate(seeds):
+            job.step("generate heads", done, len(seeds))
+            make(seed, Job(cancelled=job.cancelled))
+
+
+def _make(config: HeadSettings, cache: Path, seed: int, job: Job) -> None:
+    job.check()
     rng = np.random.default_rng(seed)
     low, high = SPAN_MM
     step = (high - low) / config.slices

@@ -14,9 +14,9 @@ from MSLFusionLib.fusion.interface import Pair
 from MSLFusionLib.fusion.metrics import COPYING, evaluate
 from MSLFusionLib.nets.dc2fusion import DC2Fusion
 from MSLFusionLib.progress import NO_JOB, Job
+from MSLFusionTrainingLib.data import head_seeds
 from MSLFusionTrainingLib.state import BEST, LAST, load_weights, read_facts
 from MSLFusionTrainingLib.volumes.config import VolumeConfig
-from MSLFusionTrainingLib.volumes.heads import head_seeds
 from MSLFusionTrainingLib.volumes.sets import Pairs, head_pairs, recorded, validation_pairs
 
 BESIDE = ("alpha", "laplacian")

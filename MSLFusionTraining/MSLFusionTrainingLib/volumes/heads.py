@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,17 +15,12 @@ from MSLFusionLib.fusion.prepare import prepare
 from MSLFusionLib.io.atomic import atomic_path
 from MSLFusionLib.phantom import generate_head
 from MSLFusionLib.progress import NO_JOB, Job
+from MSLFusionTrainingLib.data import make_heads
 from MSLFusionTrainingLib.prepare.settings import kind_of
 from MSLFusionTrainingLib.volumes.config import VolumeConfig
 
 
-def head_seeds(config: VolumeConfig) -> tuple[list[int], list[int]]:
-    """Seeds of the training heads and of the validation heads."""
-    train = range(config.head_seed, config.head_seed + config.heads)
-    return list(train), list(range(train.stop, train.stop + config.validation_heads))
-
-
-def load_heads(config: VolumeConfig, seeds: Sequence[int], cache: Path, job: Job = NO_JOB) -> Tensor:
+def load_heads(config: VolumeConfig, seeds: Sequence[int], cache: Path, workers: int = 1, job: Job = NO_JOB) -> Tensor:
     """Pairs of some heads, float16 (heads, 2, z, y, x) in [0, 1], scaled as `mslfusion fuse` scales them.
 
     Heads that the cache folder lacks are generated. Raises InputError when there are no seeds, Cancelled.
@@ -32,15 +28,12 @@ def load_heads(config: VolumeConfig, seeds: Sequence[int], cache: Path, job: Job
     if not seeds:
         raise InputError("No heads to load: ask for at least one.")
     cache.mkdir(parents=True, exist_ok=True)
-    for done, seed in enumerate(seeds):
-        job.step("generate heads", done, len(seeds))
-        if not _path(config, seed, cache).exists():
-            _make(config, seed, cache, Job(cancelled=job.cancelled))
-    job.step("generate heads", len(seeds), len(seeds))
+    missing = [seed for seed in seeds if not _path(config, seed, cache).exists()]
+    make_heads(partial(_make, config, cache), missing, workers, job)
     return torch.stack([_read(_path(config, seed, cache)) for seed in seeds])
 
 
-def _make(config: VolumeConfig, seed: int, cache: Path, job: Job) -> None:
+def _make(config: VolumeConfig, cache: Path, seed: int, job: Job) -> None:
     head = generate_head(seed, config.size, config.spacing, job=job)
     volumes = {"ct": head.ct, "t1": head.t1, "t2": head.t2, "pet": head.pet}
     first, second = (volumes[name] for name in config.contrasts)

@@ -14,13 +14,14 @@ from torch import Tensor
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.io.atomic import atomic_path
 from MSLFusionLib.progress import NO_JOB, Job
+from MSLFusionTrainingLib.data import head_seeds
 from MSLFusionTrainingLib.facts import LAST
 from MSLFusionTrainingLib.prepare.find import find_patients
 from MSLFusionTrainingLib.prepare.pools import outcomes
 from MSLFusionTrainingLib.prepare.settings import Patient, split_patients
 from MSLFusionTrainingLib.status import read_status
 from MSLFusionTrainingLib.volumes.config import VolumeConfig
-from MSLFusionTrainingLib.volumes.heads import head_seeds, load_heads
+from MSLFusionTrainingLib.volumes.heads import load_heads
 from MSLFusionTrainingLib.volumes.pairs import SCALE, PairSettings, prepare_pair, read_about, read_picture
 
 RECORD = "pairs.json"
@@ -117,14 +118,14 @@ def load_sets(config: VolumeConfig, folder: Path, cache: Path, workers: int = 1,
     if config.data:
         return _own(config, folder, cache, workers, job)
     train, validation = head_seeds(config)
-    load_heads(config, train + validation, cache, job)
+    load_heads(config, train + validation, cache, workers, job)
     return Sets(head_pairs(config, train, cache, job), head_pairs(config, validation or train[:1], cache, job))
 
 
 def head_pairs(config: VolumeConfig, seeds: Sequence[int], cache: Path, job: Job = NO_JOB) -> HeadPairs:
     """Pairs of generated heads; those that `cache` lacks are made."""
     z, y, x = reversed(config.spacing)
-    return HeadPairs(load_heads(config, seeds, cache, job), (z, y, x))
+    return HeadPairs(load_heads(config, seeds, cache, job=job), (z, y, x))
 
 
 def validation_pairs(config: VolumeConfig, folder: Path, job: Job = NO_JOB) -> tuple[Pairs, bool]:
