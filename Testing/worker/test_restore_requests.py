@@ -55,9 +55,6 @@ def test_models_are_found_by_contrasts(pair, restorer, monkeypatch):
     monkeypatch.setenv("MSLFUSION_MODELS", str(restorer.parent))
     header, _ = ask(pair, contrasts=["T1", "t2"], scale=2, measure=False)
     assert header["rows"] == []
-    # An image that equals the truth has no PSNR: JSON knows no infinity.
-    header, _ = ask(pair, contrasts=["t1", "t2"], plan={"acceleration": 1, "centre_fraction": 1.0})
-    assert all(row["psnr"] is None or row["psnr"] > 10 for row in header["rows"])
     with pytest.raises(InputError, match="No CMF-Net model for PD with the help of T1"):
         ask(pair, contrasts=["t1", "pd"])
 

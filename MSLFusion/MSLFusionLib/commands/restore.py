@@ -147,7 +147,10 @@ def _check(args: argparse.Namespace) -> None:
 
     foreign = _given(args, _NOT_FOR_CMF)
     if foreign:
-        raise InputError(f"{_option(args, foreign[0])} does not apply to CMF-Net, which restores MR by another MR.")
+        raise InputError(
+            f"{_option(args, foreign[0])} does not apply to CMF-Net: it takes one MR contrast as --target and another "
+            "as --auxiliary."
+        )
     measured = _given(args, ("sensors", "kspace"))
     if len(measured) + (args.target is not None) > 1:
         raise InputError("Give one target: --target FILE, --sensors FILE.h5 or --kspace FILE.")

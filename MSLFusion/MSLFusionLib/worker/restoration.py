@@ -24,7 +24,6 @@ def restore_volume(message: Message, job: Job, _part: Any) -> tuple[dict[str, An
     import SimpleITK as sitk
 
     from MSLFusionLib.io.checkpoints import load_checkpoint
-    from MSLFusionLib.io.runs import plain
     from MSLFusionLib.recon.beside import PLACES, REGISTERED, RESAMPLED, SAME, Placing
     from MSLFusionLib.recon.geometry import VolumeGeometry
     from MSLFusionLib.recon.restore import NAMES, TRUTH, TRUTH_LOW, Restorer
@@ -78,7 +77,7 @@ def restore_volume(message: Message, job: Job, _part: Any) -> tuple[dict[str, An
         "contrasts": list(restorer.contrasts),
         "scale": restorer.scale,
         "volumes": {key: VolumeGeometry.of(image).to_dict() for key, image in named.items()},
-        "rows": plain(found.metrics),
+        "rows": found.metrics,
         "achieved": found.restored.sampling,
         "report": found.restored.report,
         "registration": None if registration is None else registration.to_dict(),
