@@ -30,7 +30,9 @@ class MSLFusion(ScriptedLoadableModule):
         parent.helpText = (
             _(
                 "Reconstructs CT and MRI together from few X-ray projections and part of k-space, and mixes them "
-                "by lambda: 0 is CT, 1 is MRI, and a painted map mixes them differently from place to place."
+                "by lambda: 0 is CT, 1 is MRI, and a painted map mixes them differently from place to place. Other "
+                "methods: CMF-Net restores one MR contrast from little k-space with the help of another one and makes "
+                "it finer; fusion makes one volume of two, such as MR and PET."
             )
             + f' <a href="{HOMEPAGE}/blob/main/Docs/tutorial.md">'
             + _("The tutorial")

@@ -65,28 +65,48 @@ def loaded(path: str) -> tuple[str, Any]:
 
 
 def _choose_model(path: str) -> None:
-    from MSLFusionLib.io.checkpoints import list_models
+    """The model, and the method that it is for."""
+    from MSLFusionLib.io.checkpoints import list_models, read_card
+    from MSLFusionPanel.methodparameters import Method
 
-    problem = _problem_of_model(path)
-    if problem:
-        raise InputError(problem)
+    card = read_card(Path(path))
+    architecture = card["architecture"]
+    if architecture not in ("msl", "cmf-net", "dc2fusion"):
+        raise InputError(
+            _("The panel has no method for a network of the kind “{kind}”: use the command line.").format(
+                kind=architecture
+            )
+        )
     file = Path(path).resolve()
     widget = slicer.util.getModuleWidget("MSLFusion")
-    shipped = {info.path.resolve(): info.name for info in list_models()}
-    there = {info.path.resolve(): info.name for info in list_models([file.parent])}
-    model = widget.logic.getParameterNode().model
+    shipped = {info.path.resolve(): info.name for info in list_models(architecture=architecture)}
+    there = {info.path.resolve(): info.name for info in list_models([file.parent], architecture)}
+    parameters, name = widget.logic.getParameterNode(), there.get(file, str(file))
     if file not in shipped:
-        model.folder = str(file.parent)
-    model.name = there.get(file, str(file))
-    _show(widget, "modelSection", "modelCardBox")
+        parameters.model.folder = str(file.parent)
+    if architecture == "msl":
+        parameters.choice.method = Method.MSL
+        parameters.model.name = name
+        _show(widget, "modelSection", "modelCardBox")
+    elif architecture == "cmf-net":
+        parameters.choice.method = Method.CMF_NET
+        parameters.restore.model = name
+        _show(widget, "restoreSection")
+    else:
+        parameters.choice.method = Method.FUSION
+        parameters.fusion.method = architecture
+        parameters.fusion.model = name
+        _show(widget, "fusionSection")
 
 
 def _choose_sensors(path: str) -> Any:
     from MSLFusionPanel import sensornode
+    from MSLFusionPanel.methodparameters import Method
     from MSLFusionPanel.parameters import SensorSource
 
     widget = slicer.util.getModuleWidget("MSLFusion")
     parameters = widget.logic.getParameterNode()
+    parameters.choice.method = Method.MSL
     parameters.sensors.file = str(Path(path).resolve())
     parameters.sensors.source = SensorSource.FILE
     _show(widget, "sensorsSection")
@@ -94,12 +114,22 @@ def _choose_sensors(path: str) -> Any:
 
 
 def _choose_raw(path: str, kind: str) -> Any:
-    """The sinogram or the k-space; what was chosen of the other one stays while raw files are the source."""
+    """The sinogram or the k-space; what was chosen of the other one stays while raw files are the source.
+
+    K-space that is dropped while CMF-Net is chosen becomes its target; everything else is MSL's.
+    """
     from MSLFusionPanel import sensornode
+    from MSLFusionPanel.methodparameters import Method, TargetSource
     from MSLFusionPanel.parameters import SensorSource
 
     widget = slicer.util.getModuleWidget("MSLFusion")
     parameters = widget.logic.getParameterNode()
+    if parameters.choice.method is Method.CMF_NET and kind == rawlook.KSPACE:
+        parameters.restore.kspace = str(Path(path).resolve())
+        parameters.restore.source = TargetSource.KSPACE
+        _show(widget, "restoreSection")
+        return None
+    parameters.choice.method = Method.MSL
     sensors = parameters.sensors
     other = rawlook.KSPACE if kind == rawlook.SINOGRAM else rawlook.SINOGRAM
     if sensors.source is not SensorSource.RAW or getattr(sensors, kind):

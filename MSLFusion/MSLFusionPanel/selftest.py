@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import slicer
 
+from MSLFusionPanel.fused import FUSED
+from MSLFusionPanel.methodparameters import Method
 from MSLFusionPanel.parameters import LambdaMode
 from MSLFusionPanel.run import LAMBDA_ATTRIBUTE
 
@@ -40,6 +42,7 @@ class Workflow:
         self.slide()
         self.paint()
         self.save_and_load()
+        self.fuse()
 
     def load_sample(self) -> None:
         """Section 1: the generated head; cancelled once."""
@@ -123,6 +126,20 @@ class Workflow:
         assert all(node is not None for node in (*nodes, parameters.output.hybrid, parameters.output.table))
         assert parameters.lam.mode is LambdaMode.PAINTED
         assert parameters.output.sweepCount == 3
+
+    def fuse(self) -> None:
+        """The method Fusion begins with the same CT and MR; MSL has them again afterwards."""
+        parameters = self.panel.parameters
+        ct, mr = parameters.data.ct, parameters.data.mr
+        parameters.choice.method = Method.FUSION
+        parameters.fusion.method = "alpha"
+        parameters.fusion.measure = False
+        self._press(self.ui.applyButton, "the fusion")
+        fused = FUSED.of(ct, mr)["alpha"]
+        assert slicer.util.arrayFromVolume(fused).shape == slicer.util.arrayFromVolume(ct).shape
+        self.panel.parameters.choice.method = Method.MSL
+        wait_until(lambda: self.ui.applyButton.enabled, "MSL again")
+        assert self.panel.parameters.data.ct is ct
 
     def _start(self, button: Any) -> None:
         self._settle()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from opened import ROOT, write_model
 from turns import settle
@@ -130,3 +131,31 @@ def test_other_h5_files_are_left_to_others(reader: Any, tmp_path: Path, content:
     assert reader.load({"fileName": str(path)}) is False
     assert "no sensor data" in reader.parent.messages.said[0]
     assert reader.canLoadFile(str(tmp_path / "missing.h5")) is False
+
+
+def test_a_network_of_another_method_chooses_that_method(widget: Any, reader: Any, tmp_path: Path) -> None:
+    from MSLFusionPanel.methodparameters import Method, TargetSource
+
+    def parameters() -> Any:
+        return widget.panel.parameters
+
+    restorer, fuser, plain = (tmp_path / f"{name}.safetensors" for name in ("restorer", "fuser", "plain"))
+    write_model(restorer, architecture="cmf-net", modalities=["t1", "t2"], scale=2)
+    write_model(fuser, architecture="dc2fusion", modalities=["mr", "pet"])
+    write_model(plain, architecture="unet-bicubic", modalities=["t1", "t2"], scale=2)
+    assert reader.load({"fileName": str(restorer)})
+    assert parameters().choice.method is Method.CMF_NET
+    assert (parameters().restore.model, parameters().model.folder) == ("restorer", str(tmp_path))
+    assert parameters().model.name == ""
+    kspace = tmp_path / "scan.npz"
+    np.savez(kspace, kspace=np.zeros(1), sino=np.zeros(1), t1=np.zeros(1))
+    assert reader.load({"fileName": str(kspace)})
+    assert parameters().restore.source is TargetSource.KSPACE
+    assert parameters().restore.kspace == str(kspace)
+    assert reader.load({"fileName": str(fuser)})
+    assert parameters().choice.method is Method.FUSION
+    assert (parameters().fusion.method, parameters().fusion.model) == ("dc2fusion", "fuser")
+    assert not reader.load({"fileName": str(plain)})
+    assert "no method" in reader.parent.messages.said[-1]
+    assert reader.load({"fileName": str(sensors(tmp_path / "data.h5"))})
+    assert parameters().choice.method is Method.MSL
