@@ -161,6 +161,9 @@ def test_train_and_export_from_the_command_line(tmp_path):
     low, high = loaded.model(torch.rand(1, 1, 10, 12), torch.rand(1, 1, 10, 12))
     assert low.shape == (1, 1, 10, 12)
     assert high.shape == (1, 1, 20, 24)
+    words = ["export", str(run), "--output", str(out), "--cache", str(run / "heads"), "--seeds", "7", "--slices", "2"]
+    assert cli.main(words) == 0
+    assert load_checkpoint(out).card["metrics"]["data"] == "generated heads 7, never trained on"
     with pytest.raises(InputError, match="5000 was in the training set"):
         exported(run, False, [5000], 2, run / "heads", False, "")
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from MSLFusionLib import __version__
@@ -52,6 +53,7 @@ def exported(
     return model, card_of(model, config, int(facts["iteration"]), {"data": measured_on, **metrics}, made_by)
 
 
+@torch.no_grad()
 def measured(
     model: nn.Module, config: RestorationConfig, seeds: Sequence[int], slices: int, cache: Path, job: Job = NO_JOB
 ) -> dict[str, Any]:
