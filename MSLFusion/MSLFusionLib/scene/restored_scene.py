@@ -12,8 +12,8 @@ from MSLFusionLib.scene.colors import Display, show_as
 from MSLFusionLib.scene.transforms import node_from_transform
 from MSLFusionLib.scene.volumes import node_from_image
 
-_SHOWN = ("zero-filled, bicubic", "super-resolved")
-"""What stands beside the target, or where that is no volume, the auxiliary."""
+_FINE, _LOW = ("zero-filled, bicubic", "super-resolved"), ("zero-filled", "restored")
+"""What stands beside the target above, and beside the auxiliary below."""
 
 
 def build_restored_scene(
@@ -46,7 +46,8 @@ def add_restored(
     parameters: Mapping[str, Any],
     name: str,
 ) -> dict[str, Any]:
-    """Add all of a run to `scene`, in one folder, and show bicubic | super-resolved | target side by side.
+    """Add all of a run to `scene`, in one folder, and show bicubic | super-resolved | target above zero-filled |
+    restored | auxiliary.
 
     images: volumes by kind (recon.restore). auxiliary: on the fine grid. target: the volume that was measured, None
     for k-space. transform: of the registration, from target to auxiliary points in LPS. parameters: what is written
@@ -64,6 +65,7 @@ def add_restored(
     if metrics_rows:
         listed.append(tables.metrics_table(scene, metrics_rows, "Metrics"))
     hierarchy.move_into(scene, hierarchy.run_folder(scene, name, parameters), listed)
-    last = nodes["auxiliary" if target is None else "target"]
-    views.show_side_by_side(scene, [*(nodes[kind] for kind in _SHOWN if kind in nodes), last])
+    fine, low = ([nodes[kind] for kind in kinds if kind in nodes] for kinds in (_FINE, _LOW))
+    beside = [] if target is None else [nodes["target"]]
+    views.show_side_by_side(scene, [*fine, *beside], below=[*low, nodes["auxiliary"]])
     return nodes

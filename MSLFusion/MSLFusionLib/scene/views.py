@@ -5,31 +5,34 @@ from typing import Any
 
 import numpy as np
 
-from MSLFusionLib.scene.view_names import PLOT_VIEWS, SLICE_VIEWS, TABLE_VIEW
+from MSLFusionLib.scene.view_names import LOWER_VIEWS, PLOT_VIEWS, SLICE_VIEWS, TABLE_VIEW
 from MSLFusionLib.scene.volumes import matrix_array, slice_plane
 
 _TILTED_DEG = 0.1
 
 
-def show_side_by_side(scene: Any, volumes: Sequence[Any], charts: Sequence[Any] = ()) -> None:
-    """Show up to three volume nodes side by side in linked slices, and up to three charts below.
+def show_side_by_side(
+    scene: Any, volumes: Sequence[Any], charts: Sequence[Any] = (), below: Sequence[Any] = ()
+) -> None:
+    """Show up to three volume nodes side by side in linked slices, and up to three charts, or volumes, below.
 
     Inside the application the views change at once; in a headless scene the view nodes are made, and the
     application takes their content over when it opens the saved scene.
     """
-    show_volumes(scene, dict(zip(SLICE_VIEWS, volumes, strict=False)))
+    shown = dict(zip(SLICE_VIEWS, volumes, strict=False)) | dict(zip(LOWER_VIEWS, below, strict=False))
+    show_volumes(scene, shown)
     show_charts(scene, charts)
     _arrange(scene, with_plots=bool(charts))
 
 
 def show_volumes(scene: Any, volumes: Mapping[str, Any], tilted: bool = False) -> None:
-    """Show volume nodes alone in the slice views of those names (of SLICE_VIEWS), linked, each seen as a whole.
+    """Show volume nodes alone in the slice views of those names (SLICE_VIEWS, LOWER_VIEWS), linked, each seen as a whole.
 
     All views show the anatomical plane nearest to the first volume's slices; `tilted`: those slices as they lie. (A
     scene that is saved with tilted views logs an error of Slicer when it is opened.)
     """
     for name, volume in volumes.items():
-        label, color = SLICE_VIEWS[name]
+        label, color = (SLICE_VIEWS | LOWER_VIEWS)[name]
         slice_node = _singleton(scene, "vtkMRMLSliceNode", name)
         slice_node.SetLayoutLabel(label)
         slice_node.SetLayoutColor(*(int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)))
