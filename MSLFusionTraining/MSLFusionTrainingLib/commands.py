@@ -137,10 +137,18 @@ def run_export(args: Any, context: Any) -> None:
 
 
 def run_validate(args: Any, context: Any) -> None:
-    """`mslfusion validate`."""
-    from MSLFusionTrainingLib.msl_command import run_validate as run
+    """`mslfusion validate`, by what the model is."""
+    from MSLFusionLib.io.checkpoints import find_model, read_card
+    from MSLFusionTrainingLib import msl_command
+    from MSLFusionTrainingLib.restoration import command as restoration
 
-    run(args, context)
+    architecture = read_card(find_model(args.model))["architecture"]
+    if architecture == "msl":
+        msl_command.run_validate(args, context)
+    elif architecture in restoration.ARCHITECTURES:
+        restoration.run_validate(args, context)
+    else:
+        raise InputError(f"{args.model} is a {architecture}: its card has what its export measured (models show).")
 
 
 def _refuse_flags(args: Any, method: str) -> None:

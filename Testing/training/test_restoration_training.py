@@ -142,7 +142,7 @@ def test_the_published_way_keeps_its_own_scale(slices, tmp_path):
     assert run.averaged is None
 
 
-def test_train_and_export_from_the_command_line(tmp_path):
+def test_train_export_and_validate_from_the_command_line(tmp_path, capsys):
     file = tmp_path / "cmf.toml"
     lines = [f"{key} = {json.dumps(value)}" for key, value in TINY.items() if key != "model"]
     model = ", ".join(f"{key} = {value}" for key, value in TINY["model"].items())
@@ -164,6 +164,8 @@ def test_train_and_export_from_the_command_line(tmp_path):
     words = ["export", str(run), "--output", str(out), "--cache", str(run / "heads"), "--seeds", "7", "--slices", "2"]
     assert cli.main(words) == 0
     assert load_checkpoint(out).card["metrics"]["data"] == "generated heads 7, never trained on"
+    assert cli.main(["validate", str(out), *words[4:], "--acceleration", "2"]) == 0
+    assert "super resolved" in capsys.readouterr().out
     with pytest.raises(InputError, match="5000 was in the training set"):
         exported(run, False, [5000], 2, run / "heads", False, "")
 

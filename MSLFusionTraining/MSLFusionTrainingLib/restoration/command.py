@@ -1,8 +1,10 @@
-"""mslfusion train and export for CMF-Net, and for the plain U-Net to compare it with."""
+"""mslfusion train, export and validate for CMF-Net, and for the plain U-Net to compare it with."""
 
 from typing import Any
 
 from MSLFusionTrainingLib.tables import METHOD
+
+ARCHITECTURES = ("cmf-net", "unet-bicubic")
 
 
 def settings(args: Any) -> Any:
@@ -57,3 +59,27 @@ def run_export(args: Any, context: Any) -> None:
     card["name"] = args.name or card["name"]
     save_checkpoint(args.output, model, card, half=args.half)
     context.console.result({"output": str(args.output), "card": card}, f"Written: {args.output}")
+
+
+def run_validate(args: Any, context: Any) -> None:
+    """`mslfusion validate` of a CMF-Net."""
+    from dataclasses import replace
+
+    from MSLFusionLib.errors import InputError
+    from MSLFusionLib.io.checkpoints import find_model, load_checkpoint
+    from MSLFusionTrainingLib.restoration.config import RestorationConfig
+    from MSLFusionTrainingLib.restoration.export import measured
+
+    if args.views:
+        raise InputError("--views is for models of CT.")
+    loaded = load_checkpoint(find_model(args.model))
+    config = RestorationConfig.from_dict(loaded.card["training"]["settings"])
+    if args.acceleration:
+        config = replace(config, accelerations=(args.acceleration,))
+    figures = measured(loaded.model, config, args.seeds, args.slices, args.cache, context.job)
+    lines = [
+        f"{name.replace('_', ' '):<15} PSNR {one['psnr']:6.2f} dB  SSIM {one['ssim']:.4f}  NMSE {one['nmse']:.4f}"
+        for name, one in figures.items()
+        if isinstance(one, dict)
+    ]
+    context.console.result({"model": loaded.name, "metrics": figures}, "\n".join(lines))
