@@ -26,7 +26,7 @@ def show_side_by_side(
 
 
 def show_volumes(scene: Any, volumes: Mapping[str, Any], tilted: bool = False) -> None:
-    """Show volume nodes alone in the slice views of those names (SLICE_VIEWS, LOWER_VIEWS), linked, each seen as a whole.
+    """Show volume nodes alone in the slice views of those names (SLICE_VIEWS, LOWER_VIEWS), linked, each as a whole.
 
     All views show the anatomical plane nearest to the first volume's slices; `tilted`: those slices as they lie. (A
     scene that is saved with tilted views logs an error of Slicer when it is opened.)
