@@ -241,8 +241,8 @@ def check_size(grids: TwoGrids, role: str) -> None:
     if min(grids.low_size) < SMALLEST:
         rows, columns = grids.low_size
         raise InputError(
-            f"The {role} is too small: its slices have {columns} x {rows} pixels at the low resolution (a "
-            f"{grids.scale} times finer result), at least {SMALLEST} x {SMALLEST} are needed."
+            f"The {role} is too small: its slices have {columns} x {rows} pixels at the low resolution, at least "
+            f"{SMALLEST} x {SMALLEST} are needed."
         )
 
 
