@@ -32,11 +32,11 @@ def slices(count: int, seed: int, size: tuple[int, int] = (40, 40), seen: tuple[
 
 @pytest.fixture(scope="module")
 def errors() -> ExpectedErrors:
-    return taught(3, 120)
+    return taught(3, 60)
 
 
 def taught(seed: int, steps: int) -> ExpectedErrors:
-    lessons = Lessons(width=4, steps=steps)
+    lessons = Lessons(steps)
     for seen in (SEEN, ("ct",), ("mr",)):
         evidence, truth, _ = slices(4, 0, seen=seen)
         lessons.see(evidence, truth)
@@ -67,29 +67,29 @@ def test_the_same_lessons_teach_the_same():
 def test_a_file_keeps_them(errors):
     evidence, _, _ = slices(1, 9, seen=("mr",))
     stored = ExpectedErrors.stored(errors.tensors(), errors.table())
-    assert stored.calibrated(("mr",), "ct")
-    assert sum(tensor.numel() for tensor in errors.tensors().values()) < 20_000
+    assert len(stored.networks) == 6
+    assert sum(tensor.numel() for tensor in errors.tensors().values()) < 10_000
     for name, found in stored.of(evidence).items():
-        torch.testing.assert_close(found, errors.of(evidence)[name], rtol=0.02, atol=0)
+        torch.testing.assert_close(found, errors.of(evidence)[name], rtol=1e-3, atol=0)
     formulas = ExpectedErrors.stored({}, {"errors": errors.table()["errors"]})
     assert formulas.tensors() == {}
     assert set(formulas.of(evidence)) == {"ct", "mr"}
     nothing = ExpectedErrors.stored({}, None)
     assert nothing.of(evidence) == {}
-    assert not nothing.calibrated(SEEN, "ct")
 
 
-@pytest.mark.parametrize("broken", ["missing", "not a number", "width", "table"])
+@pytest.mark.parametrize("broken", ["missing", "not a number", "scale", "name", "table"])
 def test_damaged_networks_are_refused(errors, broken):
     tensors, table = errors.tensors(), errors.table()
+    begin = PREFIX + "ct+mr.ct."
     if broken == "missing":
-        tensors.pop(PREFIX + "stem.weight")
+        tensors.pop(begin + "layers.0.weight")
     elif broken == "not a number":
-        tensors[PREFIX + "stem.bias"][0] = torch.nan
-    elif broken == "width":
-        table["error_network"] = {"width": 5}
+        tensors[begin + "centre"][0] = torch.nan
+    elif broken == "scale":
+        tensors[begin + "scale"][3] = 0.0
     else:
-        table["error_network"] = 4
+        table["error_networks"] = ["ct.pet", "mr"] if broken == "name" else 4
     with pytest.raises(InputError, match="error network is damaged"):
         ExpectedErrors.stored(tensors, table)
 

@@ -126,12 +126,12 @@ def test_a_model_keeps_its_weights_beside_its_statistics(model_file):
     for name, value in before.model.state_dict().items():
         torch.testing.assert_close(after.model.state_dict()[name], value, rtol=0, atol=0)
     assert before.statistics == {}
-    assert {key.split(".")[0] for key in after.statistics} == {"ct+mr", "ct", "mr", "error_network"}
+    assert {key.split(".")[0] for key in after.statistics} == {"ct+mr", "ct", "mr", "expected_error"}
     table = read_card(path)["statistics"]
     assert (table["slices"], table["held_out"], table["data"]) == (20, 16, "ellipses")
     assert set(table["errors"]["ct"]) == {"ct", "mr"}
     assert table["error_slices"] == 8
-    assert Reconstructor(after, "cpu").errors.network is not None
+    assert len(Reconstructor(after, "cpu").errors.networks) == 6
     json.dumps(table)
     again = path.parent / "again.safetensors"
     save_with_statistics(path, again, after.statistics, table)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _STATISTICS_SUMMARY = "store with a network what its latents and errors look like, for --trust and its warnings"
 _STATISTICS_NOTE = (
     "Slices come from generated heads: of the seeds in the model's card, and others that it never saw. The weights "
-    "stay as they are. It takes about an hour on one CPU core, most of it for errors."
+    "stay as they are. It takes about half an hour on one CPU core."
 )
 
 
@@ -46,9 +46,9 @@ def add_parser(subparsers: Any) -> None:
     statistics.add_argument(
         "--error-steps",
         type=whole_number(0),
-        default=2000,
+        default=400,
         metavar="N",
-        help="of the network that learns errors; 0: a formula alone (default: 2000)",
+        help="of the networks that learn errors; 0: a formula alone (default: 400)",
     )
     statistics.add_argument(
         "--held-out-seed", type=whole_number(0), default=800001, metavar="N", help="first of the heads held out"

@@ -56,7 +56,7 @@ class Familiar:
     held_out_count: int
     lessons: Iterable[Pair]
     lesson_count: int
-    steps: int = 2000
+    steps: int = 400
     data: str = ""
 
 
@@ -103,7 +103,7 @@ def learned(
 
 
 def _errors(reconstructor: "Reconstructor", draws: "_Draws", familiar: Familiar, job: Job) -> ExpectedErrors:
-    lessons = Lessons(steps=familiar.steps)
+    lessons = Lessons(familiar.steps)
     slices, done = iter(familiar.lessons), 0
     while group := list(itertools.islice(slices, TOGETHER)):
         number = done // TOGETHER * _STRIDE
@@ -113,7 +113,7 @@ def _errors(reconstructor: "Reconstructor", draws: "_Draws", familiar: Familiar,
             job.step("lessons in errors", done, familiar.lesson_count)
             measured = draws.seen(whole, seen, True, job)
             with torch.inference_mode():
-                lessons.see(evidence_of(reconstructor, measured, TrustPlan(_PASSES, number), job), truth)
+                lessons.see(evidence_of(reconstructor, measured, TrustPlan(_PASSES, number), job), truth, number)
         done += len(group)
     job.step("lessons in errors", done, done)
     return lessons.learned(job=job)
