@@ -103,12 +103,6 @@ def run_validate(args: Any, context: Any) -> None:
     from MSLFusionTrainingLib.export import card_config
 
     loaded = load_checkpoint(find_model(args.model))
-    architecture = loaded.card["architecture"]
-    if architecture != "msl":
-        raise InputError(
-            f"The model '{loaded.name}' is one of {architecture}, and only those of msl are measured here: "
-            f"'mslfusion models show {loaded.name}' tells how good it is."
-        )
     config = card_config(loaded.card)
     if args.views:
         config = replace(config, views=(args.views,))

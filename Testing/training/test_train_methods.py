@@ -92,7 +92,7 @@ def test_statistics_are_refused_for_what_has_no_latents(tmp_path: Path, capsys: 
     assert "--statistics is for models of msl, and this run is one of dc2fusion" in capsys.readouterr().err
 
 
-def test_validate_is_for_models_of_msl(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_validate_sends_to_the_card_where_it_cannot_measure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["validate", "dc2-mr-pet", "--cache", str(tmp_path / "heads")]) == 2
-    assert "The model 'dc2-mr-pet' is one of dc2fusion, and only those of msl" in capsys.readouterr().err
+    assert "dc2-mr-pet is a dc2fusion: its card has what" in capsys.readouterr().err
     assert not (tmp_path / "heads").exists()
