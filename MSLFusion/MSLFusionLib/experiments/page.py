@@ -1,6 +1,6 @@
 """The report of a robustness run: for each group of conditions a plot, tables and pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ NOTES = {
     "not a measurement.",
 }
 ORDER = (FBP, ZERO_FILLED, TV_CT, TV_MR, WAVELET_MR, NETWORK, MSL, SENSOR_BLEND, TV_BLEND, FUSION)
+_MADE_UP = ", synthesised"
 _STYLES = {
     FBP: (":", "#8a939d"), ZERO_FILLED: (":", "#8a939d"), TV_CT: ("--", "#b3500b"), TV_MR: ("--", "#b3500b"),
     WAVELET_MR: ("--", "#2e8b57"), NETWORK: ("-.", "#8f6f9e"), MSL: ("-", "#0b62b3"),
@@ -78,8 +79,10 @@ def write_page(
         parts.append(
             page.picture(_plot(sides, "light"), "Means over slices; MSL is the solid line.", _plot(sides, "dark"))
         )
-        for lam, title in ((0.0, "CT, lambda 0"), (1.0, "MR, lambda 1")):
-            parts.append(f"<h3>{title}</h3>" + _table(sides[lam], [row for row in leads if row["group"] == group]))
+        for lam, side in ((0.0, "CT"), (1.0, "MR")):
+            made_up = {cell.condition.name for cell in cells if side.lower() not in cell.condition.modalities}
+            of_side = _table(sides[lam], [row for row in leads if row["group"] == group], made_up)
+            parts.append(f"<h3>{side}, lambda {lam:g}</h3>" + of_side)
         hybrids = [row for row in of_group if row["lambda"] == 0.5]
         parts.append("<h3>Half and half, lambda 0.5</h3>" + _hybrids(hybrids))
         parts += [_pictures(cell) for cell in _first_of_each(cells, group)]
@@ -120,13 +123,15 @@ def _plot(sides: Mapping[float, Sequence[Mapping[str, Any]]], theme: str) -> byt
     return as_png(figure)
 
 
-def _table(rows: Sequence[Mapping[str, Any]], leads: Sequence[Mapping[str, Any]]) -> str:
+def _table(rows: Sequence[Mapping[str, Any]], leads: Sequence[Mapping[str, Any]], made_up: Collection[str]) -> str:
+    """made_up: conditions whose images of this side are synthesised from the other's data."""
     body = []
     for row in _sorted(rows):
         lead = next(
             (one for one in leads if all(one[k] == row[k] for k in ("condition", "method", "lambda", "target"))), None
         )
-        cells = [page.text(row["condition"]), page.text(row["method"]), f"{row['psnr']:.2f}", f"{row['ssim']:.4f}",
+        method = row["method"] + (_MADE_UP if row["condition"] in made_up else "")
+        cells = [page.text(row["condition"]), page.text(method), f"{row['psnr']:.2f}", f"{row['ssim']:.4f}",
                  f"{row['mae']:.5f}", f"{row['mi']:.3f}"]  # fmt: skip
         if lead is None:
             cells += ["", "", ""]
@@ -161,7 +166,7 @@ def _ease(body: list[list[str]]) -> None:
     before = None
     for cells in body:
         cells[0], before = ("" if cells[0] == before else cells[0]), cells[0]
-        if cells[1] == MSL:
+        if cells[1] in (MSL, MSL + _MADE_UP):
             cells[1:] = [cell and f"<b>{cell}</b>" for cell in cells[1:]]
 
 
@@ -188,6 +193,8 @@ def _pictures(cell: Cell) -> str:
             image = cell.pictures.get(f"{method}|{lam:g}")
             if image is not None and method != NETWORK:
                 name = f"{side} {method}" if method in ("truth", MSL) and side else method
+                if method == MSL and side and side.lower() not in cell.condition.modalities:
+                    name += _MADE_UP
                 panels.append(Panel(name if side else f"{method}, 0.5", image, (1.0, 1.0)))
         rows.append(page.picture(panel_row(panels, columns=5), f"{caption}: {side or 'half and half'}."))
     return page.folded(f"{caption}.", "".join(rows))
