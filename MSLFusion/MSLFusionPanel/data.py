@@ -124,6 +124,8 @@ class DataSection(Section, VTKObservationMixin):
         self.message("dataMessage", as_sentence(licence), "info")
         if self.panel.parameters is None:
             return
+        if self.parameters.choice.method is Method.CMF_NET:  # which needs two MR contrasts
+            self.parameters.choice.method = Method.MSL
         nodes = samples.add_to_scene(images, names, licence)
         self.parameters.data.ct, self.parameters.data.mr = nodes["ct"], nodes["mr"]
         layouts.side_by_side(nodes["ct"], nodes["mr"], None)

@@ -149,7 +149,7 @@ class FindLambda:
             self._curve = (number, [])
         self._curve[1].extend(message.header["curve"])
         _draw(number, self._curve[1], float(message.header["best_constant"][1]))
-        self._ui.lambdaCurveButton.enabled = True
+        self._ui.lambdaCurveButton.enabled = _node(_CHART) is not None  # one point makes none yet
         self._say(self._told(), "info")
 
     def _keep(self, complete: bool) -> None:

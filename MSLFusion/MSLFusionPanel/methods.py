@@ -78,8 +78,7 @@ class MethodSection(Section):
         """Arrange the panel for the method, and say what it is."""
         parameters = self.parameters
         method = parameters.choice.method
-        if pairs.exchange(parameters):
-            self.panel.coregister.forget()
+        self.exchange_pair()
         self.ui.methodSelector.enabled = self.panel.task is None
         if self._arranged is not method:
             self._arranged = method
@@ -90,6 +89,11 @@ class MethodSection(Section):
             self._fill(parameters.fusion.method)
         self._say(method)
         self._explain(method)
+
+    def exchange_pair(self) -> None:
+        """Let the fields hold the volumes of the chosen method, where another one was chosen."""
+        if pairs.exchange(self.parameters):
+            self.panel.coregister.forget()
 
     def row(self) -> Mapping[str, Any] | None:
         """What the worker tells of the chosen method; None where it is not known."""

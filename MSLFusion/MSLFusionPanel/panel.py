@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import slicer
+
 from MSLFusionPanel.apply import ApplySection, Job
 from MSLFusionPanel.coregister import CoregisterSection
 from MSLFusionPanel.data import DataSection
@@ -77,6 +79,13 @@ class Panel(Frame):
             self.restored,
             self.apply,
         ]
+
+    def changed(self, *arguments: Any) -> None:
+        """Something changed. Whose volumes the fields hold follows the method at once: a script may go on to set
+        them; a scene that is being read is not yet whole."""
+        if self.parameters is not None and not slicer.mrmlScene.IsBatchProcessing():
+            self.method.exchange_pair()
+        Frame.changed(self, *arguments)
 
     def tell(self, sentence: str) -> None:
         """A sentence for the log."""

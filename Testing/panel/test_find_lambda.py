@@ -87,6 +87,9 @@ def test_the_map_found_is_the_lambda_that_is_used(opened: Opened, scene: Any, pa
 def test_the_curve_grows_while_it_runs_and_can_be_shown(opened: Opened, scene: Any) -> None:
     assert not opened.ui.lambdaCurveButton.enabled
     search(opened)
+    opened.worker.search_part(2, [1.0])
+    settle()
+    assert not opened.ui.lambdaCurveButton.enabled  # one point makes no curve
     opened.worker.search_part(3, [1.0, 1.1])
     settle()
     assert np.allclose(curve(scene), [(0.0, 0.0, 0.0), (1.0, 0.1, 0.0)])

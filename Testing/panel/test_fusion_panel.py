@@ -145,6 +145,19 @@ def test_each_method_keeps_its_own_pair(opened: Opened, scene: Any) -> None:
     assert pair_of(Method.MSL) == (ct, None)
 
 
+def test_a_script_may_choose_a_method_and_its_volumes_at_once(opened: Opened) -> None:
+    from MSLFusionPanel.methodparameters import Method
+
+    pair = opened.parameters.data.ct, opened.parameters.data.mr
+    ct = volume("CT", textured(3))
+    opened.parameters.choice.method = Method.MSL
+    opened.parameters.data.ct = ct
+    settle()
+    assert opened.parameters.data.ct is ct
+    opened.parameters.choice.method = Method.FUSION
+    assert (opened.parameters.data.ct, opened.parameters.data.mr) == pair
+
+
 def test_fusion_begins_with_the_pair_of_msl(slicer_app: Any) -> None:
     from MSLFusionPanel.methodparameters import Method
 
