@@ -16,7 +16,7 @@ from MSLFusionTrainingLib.config import TrainConfig
 from MSLFusionTrainingLib.data import Slices, head_seeds, load_heads
 from MSLFusionTrainingLib.prepared import load_prepared
 
-SLICES, HELD_OUT, ERROR_SLICES, ERROR_STEPS = 160, 80, 60, 400
+SLICES, HELD_OUT, ERROR_SLICES, ERROR_STEPS = 160, 80, 60, 1600
 
 
 def add_statistics(path: Path, config: TrainConfig, cache: Path, device: str = "auto", job: Job = NO_JOB) -> None:

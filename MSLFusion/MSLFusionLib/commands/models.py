@@ -46,9 +46,9 @@ def add_parser(subparsers: Any) -> None:
     statistics.add_argument(
         "--error-steps",
         type=whole_number(0),
-        default=400,
+        default=1600,
         metavar="N",
-        help="of the networks that learn errors; 0: a formula alone (default: 400)",
+        help="of the networks that learn errors; 0: a formula alone (default: 1600)",
     )
     statistics.add_argument(
         "--held-out-seed", type=whole_number(0), default=800001, metavar="N", help="first of the heads held out"

@@ -86,18 +86,15 @@ class ErrorNet(nn.Module):
         super().__init__()
         self.register_buffer("centre", torch.zeros(FEATURES))
         self.register_buffer("scale", torch.ones(FEATURES))
-        self.layers = nn.Sequential(
-            nn.Linear(FEATURES, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU(), nn.Linear(WIDTH, 1)
-        )
-        last = self.layers[-1]
-        assert isinstance(last, nn.Linear)
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        self.layers = nn.Sequential(nn.Linear(FEATURES, WIDTH), nn.SiLU(), nn.Linear(WIDTH, WIDTH), nn.SiLU())
+        self.last = nn.Linear(WIDTH, 1)
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)
 
     def forward(self, samples: Tensor) -> Tensor:
         """What is added to log u_0, (m,), from features (m, FEATURES)."""
-        found: Tensor = self.layers(((samples - self.centre) / self.scale).clamp(-_FAR, _FAR))[:, 0]
-        return found
+        found: Tensor = self.last(self.layers(((samples - self.centre) / self.scale).clamp(-_FAR, _FAR)))
+        return found[:, 0]
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class Familiar:
     held_out_count: int
     lessons: Iterable[Pair]
     lesson_count: int
-    steps: int = 400
+    steps: int = 1600
     data: str = ""
 
 
