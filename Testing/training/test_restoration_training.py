@@ -10,6 +10,7 @@ from scans import SETTINGS, arrays, patients
 from tiny import image
 
 from MSLFusionLib import cli
+from MSLFusionLib.benchmarks import restoration
 from MSLFusionLib.errors import Cancelled, InputError
 from MSLFusionLib.io.checkpoints import load_checkpoint, save_checkpoint
 from MSLFusionLib.physics.lowres import LowResolution
@@ -202,8 +203,10 @@ def test_a_prepared_set_with_ct_is_refused(tmp_path):
         with_data(RestorationConfig.from_dict({"data": str(stored.path)}))
 
 
-def test_comparing_networks_from_the_command_line(tmp_path, capsys):
+def test_comparing_networks_from_the_command_line(tmp_path, capsys, monkeypatch):
     """An untrained compact network is zero-filling and bicubic enlargement: it gains nothing and loses nothing."""
+    monkeypatch.setattr(restoration, "_SLICES", 2)
+    monkeypatch.setattr(restoration, "_LOW_MM", 10.0)
     paths = []
     for network in ("cmf-net", "unet-bicubic"):
         small = {"channels": 2, "unet_channels": 2} if network == "cmf-net" else {"channels": 2}
@@ -222,6 +225,14 @@ def test_comparing_networks_from_the_command_line(tmp_path, capsys):
     for row in rows[1:]:
         for key in ("psnr low", "psnr fine", "ssim low", "ssim fine"):
             assert row[key] == pytest.approx(rows[0][key], abs=0.05)
+    words = ["benchmark", "restoration", str(paths[0]), "--heads", "900001", "900002", "--json"]
+    tables = []
+    for more in ([], ["--consistency"]):
+        assert cli.main([*words, *more]) == 0
+        tables.append(json.loads(capsys.readouterr().out.splitlines()[-1])["images"])
+    assert tables[1][:2] == tables[0]
+    assert tables[1][2]["method"] == "cmf-t1-t2-x2, corrected"
+    assert tables[1][2]["psnr low"] > tables[1][1]["psnr low"]
     assert cli.main(["benchmark", "restoration", str(paths[0]), "--target", "x.nrrd"]) == 2
     assert "--auxiliary" in capsys.readouterr().err
 

@@ -74,7 +74,7 @@ def run(
                 name = f"{restorer.name}, corrected" if corrected else restorer.name
                 found.setdefault((restorer.scale, name), []).append(figures["network"])
                 baseline = found.setdefault((restorer.scale, _BASELINE), [])
-                if len(baseline) < len(pairs):
+                if not corrected and len(baseline) < len(pairs):
                     baseline.append(figures[_BASELINE])
     job.step("compare", total, total)
     names = {scale: [name for at, name in found if at == scale and name != _BASELINE] for scale, _ in found}
