@@ -123,9 +123,7 @@ def test_one_of_the_two_gives_its_own_result(raw, model, capsys, tmp_path, which
     assert image[1, 32, 32] > 0.2
 
 
-def test_the_image_of_a_quarter_turn_is_not_called_filtered_backprojection(
-    raw, model, capsys, tmp_path
-):
+def test_the_image_of_a_quarter_turn_is_not_called_filtered_backprojection(raw, model, capsys, tmp_path):
     ct = raw[0]
     described = json.loads(Path(f"{ct}.json").read_text())
     raw_files.write_description(ct, described | {"angles": described["angles"][:10]})
