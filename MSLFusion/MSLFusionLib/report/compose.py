@@ -104,9 +104,10 @@ class _Pictures:
                 "The raw measurement of this slice: line integrals of the fan beam, and the logarithm of the "
                 "k-space magnitude, black where nothing was measured."
             )
+        ct_image = TV if TV in data.sensor_images else "filtered back-projection"
         captions["sensors"] = (
-            f"What the sensors were simulated from and what they give without a network, {where}: filtered "
-            "back-projection and the zero-filled inverse Fourier transform."
+            f"What the sensors were simulated from, where they were, and what they give without a network, {where}: "
+            f"{ct_image} for the CT, the zero-filled inverse Fourier transform for the MR."
         )
         if data.mr_unregistered is not None and data.mr is not None and data.ct is not None:
             captions["registration"] = (
@@ -115,7 +116,7 @@ class _Pictures:
             )
         if data.metrics:
             captions["metrics"] = (
-                "Against CT (orange) and MR (blue) over lambda. Dashed: filtered back-projection against CT, and "
+                f"Against CT (orange) and MR (blue) over lambda. Dashed: {ct_image} against CT, and "
                 "the zero-filled image against MR."
             )
         if self._difference_panels():
