@@ -7,7 +7,7 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from MSLFusionPanel import install, layouts, slices
+from MSLFusionPanel import axes, install, layouts, slices
 from MSLFusionPanel.inputs import Inputs, collect
 from MSLFusionPanel.parameters import LambdaMode
 from MSLFusionPanel.run import image_of, place
@@ -66,6 +66,7 @@ class FindLambda:
         self._panel, self._ui, self._logic = section.panel, section.ui, section.logic
         self._found: Found | None = None
         self._curve: tuple[int, list[list[float]]] | None = None
+        self._limits: axes.Limits | None = None
 
     def setup(self) -> None:
         """Connect the widgets."""
@@ -146,9 +147,10 @@ class FindLambda:
         self._found.add(message)
         (number,) = message.header["slices"]
         if self._curve is None or self._curve[0] != number:
-            self._curve = (number, [])
+            self._curve, self._limits = (number, []), None
         self._curve[1].extend(message.header["curve"])
-        _draw(number, self._curve[1], float(message.header["best_constant"][1]))
+        constant = float(message.header["best_constant"][1])
+        self._limits = _draw(number, self._curve[1], constant, self._limits)
         self._ui.lambdaCurveButton.enabled = _node(_CHART) is not None  # one point makes none yet
         self._say(self._told(), "info")
 
@@ -196,10 +198,13 @@ def _node(role: str) -> Any:
     return next((node for node in nodes if node.GetAttribute(_ROLE) == role), None)
 
 
-def _draw(number: int, points: list[list[float]], constant: float) -> None:
-    """Bring the curve's table up to date; the first time, with its chart. One point makes no line."""
+def _draw(number: int, points: list[list[float]], constant: float, before: axes.Limits | None) -> axes.Limits | None:
+    """Bring the curve's table up to date; the first time, with its chart. One point makes no line.
+
+    before: the limits of its axes that the last call for this slice gave.
+    """
     if len(points) < 2:
-        return
+        return before
     node = _node(_TABLE)
     if node is None:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", _("Find lambda: curve"))
@@ -219,6 +224,8 @@ def _draw(number: int, points: list[list[float]], constant: float) -> None:
     node.SetAndObserveTable(table)
     chart = _node(_CHART) or _new_chart(node)
     chart.SetTitle(_("Slice {n}").format(n=number))
+    steps, gains = zip(*((step, value - constant) for step, value in points), strict=True)
+    return axes.fit(chart, steps, (0.0, *gains), before, start=min(steps))
 
 
 def _new_chart(table: Any) -> Any:

@@ -8,13 +8,12 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
+from MSLFusionPanel import axes
 from MSLFusionTrainingLib.history import Course
 
 _COLORS = ((0.10, 0.30, 0.60), (0.80, 0.33, 0.02), (0.30, 0.55, 0.25), (0.45, 0.30, 0.60), (0.55, 0.45, 0.10))
 _FEW = 12
 """Points that are marked each; more are a line."""
-_MARGIN = 1.3
-"""Factor of the room above and below logarithmic curves."""
 _MEASURED = ("fbp", "zero_filled", "image")
 """What the network starts from."""
 _KINDS = {
@@ -103,27 +102,9 @@ class _Plot:
             self._series[name].SetMarkerStyle(
                 self._series[name].MarkerStyleCircle if len(rows) <= _FEW else self._series[name].MarkerStyleNone
             )
-        self._fit([row[0] for row in rows], [y for ys in values.values() for y in ys if not math.isnan(y)])
+        drawn = [y for ys in values.values() for y in ys if not math.isnan(y)]
+        self.range = axes.fit(self._chart, [row[0] for row in rows], drawn, self.range)
         return self._chart
-
-    def _fit(self, xs: Sequence[float], ys: Sequence[float]) -> None:
-        """Let the axes hold all points, unless the user has zoomed: Slicer fits them to the first points alone."""
-        chart = self._chart
-        if not xs or not ys or (self.range is not None and self.range != _range(chart)):
-            return
-        low, high = min(ys), max(ys)
-        if self._log:
-            low, high = low / _MARGIN, high * _MARGIN
-        else:
-            margin = 0.05 * (high - low) or 1.0
-            low, high = low - margin, high + margin
-        modifying = chart.StartModify()
-        chart.SetXAxisRangeAuto(False)
-        chart.SetYAxisRangeAuto(False)
-        chart.SetXAxisRange(0.0, max(xs))
-        chart.SetYAxisRange(low, high)
-        chart.EndModify(modifying)
-        self.range = _range(chart)
 
     def remove(self) -> None:
         for name in list(self._series):
@@ -190,10 +171,6 @@ def _score_name(name: str) -> str:
     """ "CT fbp" and the like as people say it."""
     role, _blank, kind = name.partition(" ")
     return f"{role} {_KINDS.get(kind, kind)}"
-
-
-def _range(chart: Any) -> tuple[float, ...]:
-    return (*chart.GetXAxisRange(), *chart.GetYAxisRange())
 
 
 def _new(cls: str, name: str) -> Any:

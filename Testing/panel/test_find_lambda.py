@@ -103,10 +103,21 @@ def test_the_curve_grows_while_it_runs_and_can_be_shown(opened: Opened, scene: A
     views = [scene.GetNthNodeByClass(i, kind) for i in range(scene.GetNumberOfNodesByClass(kind))]
     charts = [node.GetPlotChartNode() for node in views if node.GetPlotChartNode() is not None]
     assert charts[0].GetTitle() == "Slice 3"
+    assert charts[0].GetXAxisRange() == (0.0, 1.0)
+    low, high = charts[0].GetYAxisRange()
+    assert low < 0.0 < 0.3 < high
+    opened.worker.search_part(3, [1.6])
+    settle()
+    assert charts[0].GetYAxisRange()[1] > 0.6  # Slicer itself would leave the axes as they were at first
+    charts[0].SetXAxisRange(0.5, 0.75)
+    opened.worker.search_part(3, [1.7])
+    settle()
+    assert charts[0].GetXAxisRange() == (0.5, 0.75)  # the user has zoomed
     opened.worker.search_part(4, [1.0, 1.2])
     settle()
     assert len(curve(scene)) == 2
     assert charts[0].GetTitle() == "Slice 4"
+    assert charts[0].GetXAxisRange() == (0.0, 1.0)
 
 
 def test_a_cancel_keeps_the_best_until_then(opened: Opened) -> None:
