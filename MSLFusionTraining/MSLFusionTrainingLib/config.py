@@ -1,12 +1,11 @@
 """The settings of a training: a TOML file, every key also a flag, with presets for the paper, its code and ours."""
 
-import math
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from MSLFusionLib.errors import InputError
-from MSLFusionTrainingLib.tables import check_known, table_of
+from MSLFusionTrainingLib.tables import as_json, check_numbers, checked, table_of
 
 FRONT_ENDS = ("fan-beam", "fourier", "image")
 """How a modality is measured: sparse fan-beam CT, undersampled k-space, or as an image."""
@@ -123,15 +122,7 @@ class TrainConfig:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise InputError(f"{name} = '{getattr(self, name)}' is unknown: use {' or '.join(allowed)}.")
-        for name in _POSITIVE:
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} must be larger than 0, not {getattr(self, name)}.")
-        for name in _NOT_NEGATIVE:
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} must not be negative, not {getattr(self, name)}.")
-        numbers = (n for f in fields(self) for n in _as_tuple(getattr(self, f.name)) if isinstance(n, float))
-        if not all(math.isfinite(n) for n in numbers):
-            raise InputError("All numbers of a configuration must be finite.")
+        check_numbers(self, _POSITIVE, _NOT_NEGATIVE)
         if self.size % 16 or self.crop % 16 or not 0 <= self.crop <= self.size:
             raise InputError("size and crop must be multiples of 16, crop at most size.")
         if not (self.views and self.accelerations and self.masks):
@@ -192,7 +183,7 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as JSON types."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return as_json(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
@@ -204,12 +195,7 @@ class TrainConfig:
         if "mr" in values:  # the cards of earlier models name the MR contrast beside CT
             values.setdefault("modalities", ("ct", values.pop("mr")))
         base = training_preset(values.get("preset", "msl-lite"))
-        kinds = {f.name: type(getattr(base, f.name)) for f in fields(cls)}
-        for key, value in values.items():
-            check_known(key, kinds)
-            if not _fits(value, getattr(base, key), _ITEMS.get(key)):
-                raise InputError(f"The training setting '{key}' has the unusable value {value!r}.")
-        return replace(base, **values)
+        return replace(base, **checked(values, base, _ITEMS))
 
     @classmethod
     def from_file(cls, path: Path | str, changes: dict[str, Any] | None = None) -> "TrainConfig":
@@ -248,19 +234,6 @@ _NOT_NEGATIVE = (
 def item_type(name: str) -> type | None:
     """What the list called `name` holds; None for a setting that is no list."""
     return _ITEMS.get(name)
-
-
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
-
-
-def _fits(value: Any, like: Any, item: type | None) -> bool:
-    """Whether a value from a file is of the kind of a default: whole numbers may stand for others."""
-    if item is not None:
-        return isinstance(value, (list, tuple)) and all(_fits(one, item(), None) for one in value)
-    if isinstance(value, bool) != isinstance(like, bool):
-        return False
-    return isinstance(value, (int, float) if isinstance(like, float) else type(like))
 
 
 _OURS = TrainConfig(

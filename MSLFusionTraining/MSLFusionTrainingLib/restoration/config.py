@@ -1,14 +1,13 @@
 """The settings of a training that restores and enlarges one MR contrast with the help of another."""
 
-import math
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.nets.cmfnet import CMFConfig, cmf_preset
 from MSLFusionLib.nets.unet import BicubicUNetConfig
-from MSLFusionTrainingLib.tables import check_known, table_of
+from MSLFusionTrainingLib.tables import as_json, check_numbers, checked, table_of
 
 METHOD_NAME = "cmf-net"
 NETWORKS = ("cmf-net", "unet-bicubic")
@@ -97,17 +96,10 @@ class RestorationConfig:
             raise InputError("Give either data or pairs, not both.")
         if not (self.data or self.pairs or set(self.contrasts) <= set(CONTRASTS)):
             raise InputError(f"contrasts of generated heads are {' and '.join(CONTRASTS)}.")
-        for name in _POSITIVE:
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} must be larger than 0, not {getattr(self, name)}.")
-        for name in _NOT_NEGATIVE:
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} must not be negative, not {getattr(self, name)}.")
+        check_numbers(self, _POSITIVE, _NOT_NEGATIVE)
         for name in ("usual", "invert", "strip", "tight", "affine", "centre_fraction"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} must lie in [0, 1], not {getattr(self, name)}.")
-        if not all(math.isfinite(getattr(self, f.name)) for f in fields(self) if isinstance(f.default, float)):
-            raise InputError("All numbers of a configuration must be finite.")
         if not self.ema < 1:
             raise InputError(f"ema must lie in [0, 1), not {self.ema}.")
         if self.scale not in (2, 4):
@@ -139,7 +131,7 @@ class RestorationConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as JSON types."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return as_json(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "RestorationConfig":
@@ -148,13 +140,8 @@ class RestorationConfig:
         if preset not in _PRESETS:
             raise InputError(f"There is no preset '{preset}': use one of {', '.join(_PRESETS)}.")
         base = _PRESETS[preset]
-        defaults = {f.name: getattr(base, f.name) for f in fields(cls)}
-        for key, value in values.items():
-            check_known(key, defaults)
-            if not _fits(value, defaults[key]):
-                raise InputError(f"The training setting '{key}' has the unusable value {value!r}.")
         # The preset's own name is that of its own contrasts and scale.
-        return replace(base, **({"name": ""} | values))
+        return replace(base, **({"name": ""} | checked(values, base)))
 
     @classmethod
     def from_file(cls, path: Path, changes: dict[str, Any] | None = None) -> "RestorationConfig":
@@ -199,12 +186,3 @@ _PRESETS = {
     "fixed": RestorationConfig(preset="fixed", learning_rate=2e-4, iterations=100_000, batch=8, crop=0, ema=0.999),
     "official": _OFFICIAL,
 }
-
-
-def _fits(value: Any, like: Any) -> bool:
-    """Whether a value from a file is of the kind of a default: whole numbers may stand for others."""
-    if isinstance(like, tuple):
-        return isinstance(value, list | tuple) and all(_fits(one, like[0]) for one in value)
-    if isinstance(value, bool) != isinstance(like, bool):
-        return False
-    return isinstance(value, int | float) if isinstance(like, float) else isinstance(value, type(like))

@@ -1,14 +1,13 @@
 """The settings of a training on pairs of volumes: a TOML file, every key also a flag."""
 
-import math
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from MSLFusionLib.errors import InputError
 from MSLFusionLib.nets.dc2fusion import DC2Config, dc2_preset
 from MSLFusionTrainingLib.prepare.settings import PrepareSettings, kind_of
-from MSLFusionTrainingLib.tables import check_known, table_of
+from MSLFusionTrainingLib.tables import as_json, check_numbers, checked, table_of
 
 METHOD_NAME = "dc2fusion"
 
@@ -74,14 +73,7 @@ class VolumeConfig:
         self._check_contrasts()
         if len(self.size) != 3 or len(self.spacing) != 3:
             raise InputError("size and spacing must be three numbers each.")
-        for name in (*_WHOLE, "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise InputError(f"{name} must be larger than 0, not {getattr(self, name)}.")
-        for name in ("head_seed", "validation_heads", "crop", "clip", "power", "seed", "saliency", *LOSS_WEIGHTS):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} must not be negative, not {getattr(self, name)}.")
-        if not all(math.isfinite(getattr(self, f.name)) for f in fields(self) if isinstance(f.default, float)):
-            raise InputError("All numbers of a configuration must be finite.")
+        check_numbers(self, _POSITIVE, _NOT_NEGATIVE)
         if not 0 <= self.validation < 1:
             raise InputError(f"validation must lie in [0, 1), not {self.validation}.")
         if self.crop and self.crop < 16:
@@ -112,18 +104,13 @@ class VolumeConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as JSON types."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return as_json(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "VolumeConfig":
         """Settings from a table over the preset's; InputError names an unknown key and the nearest valid one."""
         base = _OFFICIAL if values.get("preset") in ("official", "fixed") else cls()
-        kinds = {f.name: getattr(base, f.name) for f in fields(cls)}
-        for key, value in values.items():
-            check_known(key, kinds)
-            if not _fits(value, kinds[key]):
-                raise InputError(f"The training setting '{key}' has the unusable value {value!r}.")
-        return replace(base, **values)
+        return replace(base, **checked(values, base))
 
     @classmethod
     def from_file(cls, path: Path, changes: dict[str, Any] | None = None) -> "VolumeConfig":
@@ -132,18 +119,10 @@ class VolumeConfig:
 
 
 LOSS_WEIGHTS = ("lncc_first", "lncc_second", "ssim_first", "ssim_second", "l1_first", "l1_second")
-_WHOLE = ("heads", "iterations", "batch", "validate_every", "checkpoint_every", "log_every")
+_POSITIVE = ("heads", "iterations", "batch", "validate_every", "checkpoint_every", "log_every", "learning_rate")
+_NOT_NEGATIVE = ("head_seed", "validation_heads", "crop", "clip", "power", "seed", "saliency", *LOSS_WEIGHTS)
 
 # The published training: Adam 1e-4, whole volumes of 128^3, 39 of them 500 times.
 _OFFICIAL = VolumeConfig(
     preset="official", size=(128, 128, 128), crop=0, learning_rate=1e-4, iterations=19_500, clip=0.0, mirror=False
 )
-
-
-def _fits(value: Any, like: Any) -> bool:
-    """Whether a value from a file is of the kind of a default: whole numbers may stand for others."""
-    if isinstance(like, tuple):
-        return isinstance(value, list | tuple) and all(_fits(one, like[0]) for one in value)
-    if isinstance(value, bool) != isinstance(like, bool):
-        return False
-    return isinstance(value, int | float) if isinstance(like, float) else isinstance(value, type(like))
