@@ -49,13 +49,11 @@ def run_train(args: Any, context: Any) -> None:
 
 def run_export(args: Any, context: Any) -> None:
     """`mslfusion export` of a run of CMF-Net."""
-    from MSLFusionLib.errors import InputError
     from MSLFusionLib.io.checkpoints import save_checkpoint
     from MSLFusionTrainingLib.restoration.export import exported
 
-    if args.output.suffix != ".safetensors":
-        raise InputError(f"{args.output} must end in .safetensors.")
-    model, card = exported(args.folder, args.last, args.seeds, args.slices, args.cache, args.half, args.made_by)
+    heads = args.seeds, args.slices, args.cache
+    model, card = exported(args.folder, args.last, *heads, args.half, args.made_by, context.job)
     card["name"] = args.name or card["name"]
     save_checkpoint(args.output, model, card, half=args.half)
     context.console.result({"output": str(args.output), "card": card}, f"Written: {args.output}")
